@@ -1,0 +1,274 @@
+#include "proxy/body_scan.h"
+
+#include "base/json_scan.h"
+
+#include "base/banned.h"
+
+/* Strings from this length on are looked at wherever they stand: an image as a
+ * data: URL is no prompt text. */
+#define LONG_STRING_BYTES 1024
+
+/* Members whose value means something here. */
+enum member { M_OTHER, M_MODEL, M_STREAM, M_STREAM_OPTIONS, M_MAX_TOKENS, M_N };
+
+struct scan {
+	struct body_facts *facts;
+	struct arena *arena;
+	struct fault *why;
+	enum member member;    /* whose value is being read */
+	bool in_include_usage; /* the next value of depth 2 is it */
+	size_t room;           /* members that fit at facts->members */
+};
+
+static enum member
+known_member(const struct json_token *key)
+{
+	static const struct {
+		const char *name;
+		enum member member;
+	} known[] = {{"model", M_MODEL}, {"stream", M_STREAM},
+	    {"stream_options", M_STREAM_OPTIONS}, {"max_tokens", M_MAX_TOKENS},
+	    {"max_completion_tokens", M_MAX_TOKENS},
+	    {"max_output_tokens", M_MAX_TOKENS}, {"n", M_N}, {"best_of", M_N}};
+
+	for (size_t i = 0; i < COUNT_OF(known); i++)
+		if (json_token_is(key, known[i].name))
+			return known[i].member;
+	return M_OTHER;
+}
+
+/* The key's name without its escapes.  The body is fed whole, so the text lies
+ * in it and stays. */
+static struct slice
+decoded_name(struct scan *s, const struct json_token *key)
+{
+	char name[JSON_TEXT_BYTES];
+	size_t len;
+
+	if (!key->has_escapes)
+		return key->text;
+	len = json_decode(key->text, name, sizeof name);
+	if (len == SIZE_MAX)
+		len = 0;
+	return (struct slice){arena_strndup(s->arena, name, len), len};
+}
+
+static struct body_member *
+find_member(const struct body_facts *f, struct slice name)
+{
+	uint64_t hash = text_hash(name.p, name.len);
+
+	for (size_t i = 0; i < f->member_count; i++) {
+		struct body_member *m = &f->members[i];
+
+		if (m->hash == hash && m->name.len == name.len &&
+		    memcmp(m->name.p, name.p, name.len) == 0)
+			return m;
+	}
+	return NULL;
+}
+
+static void
+grow_members(struct scan *s)
+{
+	struct body_member *more;
+
+	s->room = s->room == 0 ? 16 : s->room * 4;
+	more = arena_alloc(s->arena, s->room * sizeof *more);
+	if (s->facts->member_count > 0)
+		memcpy(more, s->facts->members,
+		    s->facts->member_count * sizeof *more);
+	s->facts->members = more;
+}
+
+static bool
+begin_member(struct scan *s, const struct json_token *key)
+{
+	struct body_facts *f = s->facts;
+	struct slice name;
+
+	if (key->is_cut)
+		return fault_set(s->why,
+		    "A top-level member's name is longer than %d bytes.",
+		    JSON_TEXT_BYTES);
+	name = decoded_name(s, key);
+	if (find_member(f, name) != NULL)
+		return fault_set(s->why,
+		    "The body has the member \"%.*s\" twice.",
+		    (int)(name.len > 64 ? 64 : name.len), name.p);
+	if (f->member_count == BODY_MEMBERS_MOST)
+		return fault_set(s->why,
+		    "The body has more than %d top-level members.",
+		    BODY_MEMBERS_MOST);
+	if (f->member_count == s->room)
+		grow_members(s);
+	f->members[f->member_count++] =
+	    (struct body_member){.key_begin = (uint32_t)key->begin,
+		.name = name,
+		.hash = text_hash(name.p, name.len)};
+	s->member = known_member(key);
+	return true;
+}
+
+static bool
+take_model(struct scan *s, const struct json_token *t)
+{
+	char name[JSON_TEXT_BYTES];
+	size_t len;
+
+	if (t->kind != JSON_STRING)
+		return fault_set(s->why, "\"model\" must be a string.");
+	if (t->is_cut)
+		return fault_set(s->why, "\"model\" is longer than %d bytes.",
+		    JSON_TEXT_BYTES);
+	len = json_decode(t->text, name, sizeof name);
+	if (len == SIZE_MAX)
+		return fault_set(s->why, "\"model\" is no valid string.");
+	s->facts->model.p = arena_strndup(s->arena, name, len);
+	s->facts->model.len = len;
+	s->facts->has_model = true;
+	return true;
+}
+
+/* A whole positive number below 2^31, or 0: anything else was not given. */
+static uint64_t
+count_of(const struct json_token *t)
+{
+	uint64_t v;
+
+	if (t->kind != JSON_NUMBER || !text_to_u64(t->text, INT32_MAX, &v))
+		return 0;
+	return v;
+}
+
+static bool
+take_value(struct scan *s, const struct json_token *t)
+{
+	struct body_facts *f = s->facts;
+	uint64_t v;
+
+	switch (s->member) {
+	case M_MODEL:
+		return take_model(s, t);
+	case M_STREAM:
+		if (t->kind != JSON_TRUE && t->kind != JSON_FALSE &&
+		    t->kind != JSON_NULL)
+			return fault_set(
+			    s->why, "\"stream\" must be true or false.");
+		f->is_stream = t->kind == JSON_TRUE;
+		return true;
+	case M_STREAM_OPTIONS:
+		f->has_stream_options = true;
+		f->stream_options_is_object = t->kind == JSON_OBJECT;
+		f->stream_options_is_empty = true;
+		return true;
+	case M_MAX_TOKENS:
+		v = count_of(t);
+		if (v > f->max_tokens)
+			f->max_tokens = v;
+		return true;
+	case M_N:
+		v = count_of(t);
+		if (v > f->n)
+			f->n = v;
+		return true;
+	case M_OTHER:
+		return true;
+	}
+	return true;
+}
+
+/* Inside stream_options, the one nested object that is looked into. */
+static bool
+take_stream_option(struct scan *s, const struct json_token *t)
+{
+	struct body_facts *f = s->facts;
+
+	if (t->kind == JSON_KEY) {
+		f->stream_options_is_empty = false;
+		s->in_include_usage = json_token_is(t, "include_usage");
+		if (s->in_include_usage && f->has_include_usage)
+			return fault_set(s->why,
+			    "stream_options has \"include_usage\" twice.");
+		return true;
+	}
+	if (!s->in_include_usage)
+		return true;
+	if (t->kind == JSON_OBJECT || t->kind == JSON_ARRAY)
+		return fault_set(
+		    s->why, "\"include_usage\" must be true or false.");
+	s->in_include_usage = false;
+	f->has_include_usage = true;
+	f->asks_usage = t->kind == JSON_TRUE;
+	f->include_usage_begin = (uint32_t)t->begin;
+	f->include_usage_end = (uint32_t)t->end;
+	return true;
+}
+
+static bool
+on_token(void *arg, const struct json_token *t)
+{
+	struct scan *s = arg;
+	struct body_facts *f = s->facts;
+
+	if (t->kind == JSON_STRING && t->size >= LONG_STRING_BYTES &&
+	    slice_starts(t->text, "data:"))
+		f->data_bytes += t->size;
+	if (t->depth == 0) {
+		if (t->kind == JSON_OBJECT)
+			f->object_begin = (uint32_t)t->begin;
+		else if (t->kind == JSON_OBJECT_END)
+			f->object_end = (uint32_t)t->begin;
+		else
+			return fault_set(
+			    s->why, "The body must be a JSON object.");
+		return true;
+	}
+	if (t->depth == 1 && t->kind == JSON_KEY)
+		return begin_member(s, t);
+	if (t->depth == 1) {
+		struct body_member *m = &f->members[f->member_count - 1];
+
+		m->value_end = (uint32_t)t->end;
+		if (t->kind == JSON_OBJECT_END || t->kind == JSON_ARRAY_END)
+			return true;
+		m->value_begin = (uint32_t)t->begin;
+		return take_value(s, t);
+	}
+	if (t->depth == 2 && s->member == M_STREAM_OPTIONS)
+		return take_stream_option(s, t);
+	return true;
+}
+
+bool
+body_scan(const char *p, size_t len, struct arena *arena,
+    struct body_facts *facts, struct fault *why)
+{
+	struct scan s = {.facts = facts, .arena = arena, .why = why};
+	struct json_scan json;
+	enum json_verdict v;
+
+	*facts = (struct body_facts){0};
+	/* Depth 2 is reported for the sake of stream_options. */
+	json_scan_init(&json, on_token, &s, 2);
+	json.report_size = LONG_STRING_BYTES;
+	v = json_scan_feed(&json, p, len);
+	if (v == JSON_DONE || v == JSON_MORE)
+		v = json_scan_end(&json);
+	if (facts->n == 0)
+		facts->n = 1;
+	if (v == JSON_DONE)
+		return true;
+	if (v == JSON_STOP)
+		return false; /* on_token() said why */
+	return fault_set(why,
+	    len == 0 ? "The body is empty; it must be a JSON object."
+		     : "The body is not valid JSON (at byte %llu).",
+	    (unsigned long long)json_scan_offset(&json));
+}
+
+const struct body_member *
+body_member(const struct body_facts *facts, const char *name)
+{
+	return find_member(facts, slice_of(name));
+}

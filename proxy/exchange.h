@@ -1,0 +1,194 @@
+/*
+ * exchange.h - one request of a known user to a metered route, and its answer.
+ *
+ * It owns all that it needs: arena, body, its place at an upstream, its
+ * upstream connection while it has one.  It lives on one worker.  It ends once,
+ * by exchange_end(), whatever happened, and that writes its one ledger line.
+ *
+ *     client.c -> receive.c -> admit.c -> route.c -> forward.c -> relay.c
+ *                                  ^_________________________|   (another
+ * route) every way: settle.c
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "auth/key_table.h"
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/id.h"
+#include "base/mem.h"
+#include "metering/inflate.h"
+#include "metering/ledger_line.h"
+#include "metering/tap.h"
+#include "proxy/body_edit.h"
+#include "proxy/body_scan.h"
+#include "proxy/chunked.h"
+#include "proxy/ends.h"
+#include "proxy/exchange_steps.h"
+#include "proxy/gate.h"
+#include "proxy/head.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+
+#define EXCHANGE_ATTEMPTS_MOST 4 /* routes tried for one request */
+#define EXCHANGE_HELD_MOST_BYTES (1024 * 1024)
+
+/* Why an attempt did not succeed. */
+struct failure {
+	unsigned when;      /* enum route_when bits; 0: none yet */
+	enum end end;       /* if it stays the last one */
+	const char *result; /* for the ledger and x-weir-route */
+	const char *text; /* "spark-ds4 refused the connection", in the arena */
+};
+
+/* Of an upstream's answer, as far as it has come. */
+enum relay_state {
+	RELAY_HEAD, /* the final head has not come */
+	RELAY_HOLD, /* a stream without content so far: nothing given to the
+		       client, another route may still be taken */
+	RELAY_ERROR_BODY, /* an error answer, gathered whole: it is relayed, but
+			     not with our own key in it */
+	RELAY_PASS,       /* the client gets what comes */
+	RELAY_DONE,
+};
+
+struct relay {
+	enum relay_state state;
+	struct buf head; /* of a head that has not come whole */
+	size_t scanned;
+	unsigned interims; /* 1xx answers seen */
+	int status;
+	bool keeps_alive; /* the upstream's connection after this */
+	enum framing framing;
+	uint64_t left;        /* FRAMING_LENGTH: of the body, to come */
+	uint64_t body_length; /* FRAMING_LENGTH: when the client's head goes */
+	struct chunked chunked;
+	char *fields;              /* for the client, in the arena */
+	struct buf held;           /* bytes the client may not see yet */
+	size_t hidden_from;        /* in held: where an event that may be hidden
+				      begins; SIZE_MAX: none is open */
+	bool is_chunked_out;       /* the client gets chunks of ours */
+	bool is_coded;             /* has a Content-Encoding */
+	struct inflater *inflater; /* owned; NULL: not coded, or in a way not
+				      known */
+	struct tap tap;
+	uint64_t last_byte_ns;
+};
+
+struct exchange {
+	struct grave grave;
+	struct link link;          /* of the worker's exchanges */
+	struct worker *w;          /* borrowed */
+	struct client *client;     /* borrowed; NULL: gone */
+	struct snapshot *snapshot; /* owned reference */
+	struct key_table *keys;    /* owned reference; NULL: keyless user */
+	struct arena arena;
+	enum step step;
+	bool has_ended;
+
+	/* Who asks what. */
+	char id[ULID_CHARS + 1];
+	enum server_api api;
+	const struct user_config *user;  /* borrowed: snapshot */
+	const struct key_record *record; /* borrowed: keys; or NULL */
+	const char *client_request_id;   /* in the arena, like these; or NULL */
+	const char *user_agent, *session;
+	const char *query;          /* that goes on, with its '?'; or "" */
+	const char *forward_fields; /* lines for the upstream */
+	bool is_http11;
+	int64_t arrived_ms;                       /* wall */
+	uint64_t arrived_ns, sent_ns, content_ns; /* monotonic; 0: not yet */
+
+	struct buf body;
+	size_t body_len;      /* also after the body was let go */
+	size_t counted_bytes; /* in gateway->body_bytes */
+	struct body_facts facts;
+
+	/* admit */
+	const struct model_config *model; /* borrowed: snapshot */
+	struct gate_quota quota;
+	bool has_entered; /* holds one of the user's places */
+
+	/* route, gate */
+	size_t next_route;
+	const struct route_config *route; /* the one taken; NULL: none yet */
+	const struct upstream_config *paid_refused; /* passed over */
+	struct failure failure;                     /* of the last attempt */
+	const char *first_result; /* why the first attempt failed; NULL */
+	bool has_slot;            /* holds one of the route's places */
+	struct ledger_attempt attempts[LEDGER_ATTEMPTS_MOST];
+	size_t attempt_count;
+	unsigned routes_tried;
+
+	/* forward */
+	struct upconn *up; /* owned while not NULL */
+	struct body_pieces pieces;
+	bool was_sent;    /* bytes have been given to a connection */
+	bool was_retried; /* on a fresh connection, this attempt */
+	bool asks_usage;  /* include_usage was put in: hide the chunk */
+
+	struct relay relay;
+	bool is_committed; /* the client has got a head */
+	int status;        /* that the client got; 0: none */
+	uint64_t bytes_out;
+};
+
+/* Makes an exchange on the client's connection (c->x is set). */
+struct exchange *exchange_create(struct client *c, enum server_api api,
+    const struct user_config *user, const struct key_record *record);
+
+/* Runs steps until one waits or the exchange is over. */
+void exchange_run(struct exchange *x);
+
+/* The one death.  If nothing was given to the client yet it gets the error,
+ * with `message` (a sentence; "" for the table's own), else an error event in
+ * its dialect and a connection that breaks off.  END_OK: the answer is
+ * complete. Frees at the end of the loop turn.  Always returns OVER. */
+enum next exchange_end(struct exchange *x, enum end e, const char *message);
+
+/* From the client's side. */
+char *exchange_body_room(struct exchange *x, size_t *room);
+void exchange_body_commit(struct exchange *x, size_t len);
+MUST_CHECK bool exchange_body_add(
+    struct exchange *x, const char *p, size_t len);
+void exchange_body_whole(struct exchange *x);
+void exchange_body_broken(struct exchange *x, enum end e);
+void exchange_client_gone(struct exchange *x);
+void exchange_client_drained(struct exchange *x);
+
+/* Lets the request's body go: no other route can be taken any more. */
+void exchange_drop_body(struct exchange *x);
+
+bool exchange_is_anthropic(const struct exchange *x);
+
+/* Fields of our own for an answer's head: ids, limits, who answered. */
+void exchange_add_fields(struct exchange *x, struct buf *to);
+
+/* The steps (exchange_steps.h). */
+enum next step_admit(struct exchange *x);
+enum next step_route(struct exchange *x);
+enum next step_gate(struct exchange *x);
+enum next step_forward(struct exchange *x);
+
+/* An attempt has failed before anything was given to the client: closes what it
+ * has and goes back to `route`.  The text is a sentence without its end. */
+enum next attempt_failed(struct exchange *x, unsigned when, enum end e,
+    const char *result, const char *fmt, ...) PRINTF_LIKE(5, 6);
+
+/* Writes the result of the current attempt down, with its usage if it brought
+ * any. */
+void attempt_close(struct exchange *x, const char *result);
+
+/* relay.c: the answer of the connection that forward opened. */
+void relay_begin(struct exchange *x);
+void relay_release(struct relay *r);
+void relay_on_data(struct exchange *x, char *p, size_t len);
+void relay_on_eof(struct exchange *x);
+void relay_on_broken(struct exchange *x, const char *text);
+void relay_on_deadline(struct exchange *x);
+
+/* settle.c: the ledger line. */
+void settle(struct exchange *x, enum end e);

@@ -1,0 +1,487 @@
+#include "proxy/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "auth/key_file.h"
+#include "auth/key_table.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "proxy/listener.h"
+#include "proxy/notify.h"
+#include "proxy/resolver.h"
+#include "proxy/tailnet.h"
+#include "proxy/worker.h"
+
+#include "base/banned.h"
+
+#define RESERVED_DESCRIPTORS 64 /* for the ledger, upstreams, files */
+#define LISTEN_MOST 64
+#define FIRST_LOOKUP_MS 1000
+
+struct server {
+	struct gateway gateway;
+	const struct server_options *options; /* borrowed */
+	struct snapshot *snapshot;            /* owned, like what follows */
+	struct key_table *keys;
+	struct worker **workers;
+	unsigned worker_count;
+	struct listen_address listen[LISTEN_MOST];
+	size_t listen_count;
+	int lock_fd; /* flock on state_dir/lock */
+	int signal_fd;
+	int inotify_fd;
+	uint64_t stop_at_ns; /* 0: not stopping; then when streams are cut */
+	bool is_cut;
+};
+
+/* Large bodies come and go: without this the heap is given back and fetched
+ * again with each, which was half of their cost. */
+static void
+tune_memory(void)
+{
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
+	mallopt(M_TOP_PAD, 4 << 20);
+	mallopt(M_MMAP_THRESHOLD, 4 << 20);
+}
+
+/* Each stream takes two descriptors. */
+static uint32_t
+connection_limit(const struct config *c)
+{
+	struct rlimit limit;
+	uint64_t most;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		limit.rlim_cur = 1024;
+	if (limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+			getrlimit(RLIMIT_NOFILE, &limit);
+	}
+	if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > 1000000)
+		limit.rlim_cur = 1000000;
+	most = limit.rlim_cur <= RESERVED_DESCRIPTORS + 2
+	    ? 1
+	    : (limit.rlim_cur - RESERVED_DESCRIPTORS) / 2;
+	if (c->server.max_connections > 0 && c->server.max_connections < most)
+		most = c->server.max_connections;
+	return (uint32_t)most;
+}
+
+static void
+set_address(struct listen_address *l, const struct address *a, uint16_t port)
+{
+	static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&l->sa;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&l->sa;
+
+	memset(&l->sa, 0, sizeof l->sa);
+	if (memcmp(a->bytes, v4_prefix, sizeof v4_prefix) == 0) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(port);
+		memcpy(&v4->sin_addr, a->bytes + 12, 4);
+		l->len = sizeof *v4;
+	} else {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons(port);
+		memcpy(&v6->sin6_addr, a->bytes, 16);
+		l->len = sizeof *v6;
+	}
+}
+
+static bool
+find_listen_addresses(
+    struct server *s, const struct config *c, struct fault *why)
+{
+	for (size_t i = 0; i < c->server.listen_count; i++) {
+		const struct listen_config *l = &c->server.listen[i];
+		struct address found[TAILNET_ADDRESSES_MOST];
+		size_t n = 1;
+
+		found[0] = l->address;
+		if (l->is_tailscale && (n = tailnet_addresses(found)) == 0) {
+			log_warning("%s: tailscaled tells no address of this "
+				    "node; not listening there. Is it up "
+				    "(tailscale status)?",
+			    l->text);
+			continue;
+		}
+		for (size_t k = 0; k < n && s->listen_count < LISTEN_MOST; k++)
+			set_address(
+			    &s->listen[s->listen_count++], &found[k], l->port);
+	}
+	if (s->listen_count == 0)
+		return fault_set(why, "there is no address to listen on");
+	return listen_probe(s->listen, s->listen_count, why);
+}
+
+/* One gateway a state folder. */
+static bool
+lock_state(struct server *s, const char *state_dir, struct fault *why)
+{
+	char *path;
+
+	if (!folder_make(state_dir, 0700, why))
+		return false;
+	path = xasprintf("%s/lock", state_dir);
+	s->lock_fd = file_lock(path, false, why);
+	if (s->lock_fd < 0 && errno == EWOULDBLOCK)
+		fault_set(why, "another gateway runs with the state folder %s",
+		    state_dir);
+	free(path);
+	return s->lock_fd >= 0;
+}
+
+static bool
+watch_files(struct server *s, const char *state_dir, struct fault *why)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
+	sigaddset(&set, SIGALRM);
+	/* Blocked before any thread starts, so in all of them. */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* the ledger sees EFBIG */
+	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	s->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (s->signal_fd < 0 || s->inotify_fd < 0)
+		return fault_errno(why, "cannot watch signals and files");
+	/* The folder: the file is replaced by a rename. */
+	if (inotify_add_watch(s->inotify_fd, state_dir,
+		IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE) < 0)
+		return fault_errno(why, "cannot watch %s", state_dir);
+	return true;
+}
+
+static bool
+start_workers(struct server *s, struct fault *why)
+{
+	uint32_t want = s->snapshot->config->server.workers;
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (want == 0)
+		want = cores < 1 ? 1 : (uint32_t)cores;
+	s->workers = xcalloc_array(want, sizeof(struct worker *));
+	for (unsigned i = 0; i < want; i++) {
+		struct worker *w = worker_create(&s->gateway, i, s->snapshot,
+		    s->keys, s->listen, s->listen_count, why);
+
+		if (w == NULL || !worker_start(w, why))
+			return false;
+		s->workers[s->worker_count++] = w;
+	}
+	return true;
+}
+
+static void
+post_all(struct server *s, unsigned mail, struct snapshot *snapshot,
+    struct key_table *keys)
+{
+	for (unsigned i = 0; i < s->worker_count; i++)
+		worker_post(s->workers[i], mail, snapshot, keys);
+}
+
+static void
+stop_workers(struct server *s)
+{
+	post_all(s, MAIL_STOP, NULL, NULL);
+	for (unsigned i = 0; i < s->worker_count; i++)
+		worker_join(&s->workers[i]);
+	free(s->workers);
+}
+
+static void
+tell_ready(struct server *s)
+{
+	char *urls[LISTEN_MOST];
+
+	for (size_t i = 0; i < s->listen_count; i++) {
+		const struct sockaddr_storage *sa = &s->listen[i].sa;
+		struct address a = address_of((const struct sockaddr *)sa);
+		char text[ADDRESS_TEXT_BYTES];
+
+		address_format(text, &a);
+		urls[i] = xasprintf(sa->ss_family == AF_INET6
+			? "http://[%s]:%u/v1"
+			: "http://%s:%u/v1",
+		    text, ntohs(((const struct sockaddr_in *)sa)->sin_port));
+	}
+	s->options->on_ready(s->options->arg, s->snapshot->config,
+	    key_table_count(s->keys), (const char *const *)urls,
+	    s->listen_count);
+	for (size_t i = 0; i < s->listen_count; i++)
+		free(urls[i]);
+}
+
+static bool
+start(struct server *s, struct config *config, struct fault *why)
+{
+	struct gateway *g = &s->gateway;
+	const char *state_dir = config->server.state_dir;
+	struct ulid_source ids;
+	char writer[ULID_CHARS + 1];
+
+	g->max_connections = connection_limit(config);
+	if (!lock_state(s, state_dir, why) || !watch_files(s, state_dir, why) ||
+	    !find_listen_addresses(s, config, why) ||
+	    (s->keys = key_table_load(state_dir, why)) == NULL ||
+	    (s->snapshot = snapshot_create(config, g->gate, why)) == NULL)
+		return false;
+	config = s->snapshot->config;
+	if (!ulid_source_init(&ids, why))
+		return false;
+	ulid_make(&ids, clock_wall_ms(), writer);
+	if ((g->ledger = ledger_open(config->ledger_path, writer, why)) ==
+		NULL ||
+	    (g->resolver = resolver_create(why)) == NULL)
+		return false;
+	resolver_watch(g->resolver, config);
+	resolver_wait(g->resolver, FIRST_LOOKUP_MS);
+	if (!start_workers(s, why))
+		return false;
+	__atomic_store_n(&g->is_ready, true, __ATOMIC_RELAXED);
+	notify_service_manager("READY=1");
+	tell_ready(s);
+	return true;
+}
+
+/* --- while it runs ------------------------------------------------------- */
+
+static bool
+same_listeners(const struct config *a, const struct config *b)
+{
+	if (a->server.listen_count != b->server.listen_count)
+		return false;
+	for (size_t i = 0; i < a->server.listen_count; i++)
+		if (strcmp(a->server.listen[i].text,
+			b->server.listen[i].text) != 0)
+			return false;
+	return true;
+}
+
+/* Keys that only count at a start: they are told and left as they are. */
+static void
+tell_ignored(const struct config *old, const struct config *new)
+{
+	if (!same_listeners(old, new))
+		log_warning("server.listen has changed: that needs a restart");
+	if (strcmp(old->server.state_dir, new->server.state_dir) != 0)
+		log_warning(
+		    "server.state_dir has changed: that needs a restart");
+	if (old->server.workers != new->server.workers)
+		log_warning("server.workers has changed: that needs a restart");
+	if (strcmp(old->ledger_path, new->ledger_path) != 0)
+		log_warning("ledger.path has changed: that needs a restart");
+	if (old->server.max_connections != new->server.max_connections)
+		log_warning("server.max_connections has changed: that needs a "
+			    "restart");
+}
+
+static void
+reload(struct server *s)
+{
+	struct config *config = s->options->reload(s->options->arg);
+	struct snapshot *fresh;
+	struct fault why;
+
+	if (config == NULL) {
+		log_error(
+		    "the configuration is unchanged: the file has errors");
+		return;
+	}
+	tell_ignored(s->snapshot->config, config);
+	fresh = snapshot_create(config, s->gateway.gate, &why);
+	if (fresh == NULL) {
+		log_error("the configuration is unchanged: %s", why.text);
+		config_unref(&config);
+		return;
+	}
+	resolver_watch(s->gateway.resolver, fresh->config);
+	post_all(s, 0, fresh, NULL);
+	snapshot_unref(&s->snapshot);
+	s->snapshot = fresh;
+	log_info("the configuration was loaded again");
+}
+
+static void
+reload_keys(struct server *s)
+{
+	struct fault why;
+	struct key_table *fresh =
+	    key_table_load(s->snapshot->config->server.state_dir, &why);
+
+	if (fresh == NULL) {
+		log_error("the keys are unchanged: %s", why.text);
+		return;
+	}
+	post_all(s, 0, NULL, fresh);
+	key_table_unref(&s->keys);
+	s->keys = fresh;
+	log_info("keys were loaded: %zu", key_table_count(fresh));
+}
+
+/* True if one of the events names keys.json. */
+static bool
+keys_have_changed(struct server *s)
+{
+	_Alignas(struct inotify_event) char events[4096];
+	bool changed = false;
+	ssize_t n;
+
+	while ((n = read(s->inotify_fd, events, sizeof events)) > 0) {
+		for (char *p = events; p < events + n;) {
+			struct inotify_event *e =
+			    (struct inotify_event *)(void *)p;
+
+			if ((e->mask & IN_Q_OVERFLOW) != 0 ||
+			    (e->len > 0 && strcmp(e->name, KEY_FILE_NAME) == 0))
+				changed = true;
+			p += sizeof *e + e->len;
+		}
+	}
+	return changed;
+}
+
+/* The first time streams may finish, the second time they may not. */
+static void
+stop(struct server *s)
+{
+	uint64_t drain_ms = s->snapshot->config->server.drain_ms;
+
+	notify_service_manager("STOPPING=1");
+	if (s->stop_at_ns != 0) {
+		s->stop_at_ns = clock_mono_ns();
+		return;
+	}
+	log_info("stopping: streams may finish, for at most %llu s",
+	    (unsigned long long)drain_ms / 1000);
+	__atomic_store_n(&s->gateway.is_draining, true, __ATOMIC_RELAXED);
+	s->stop_at_ns = clock_mono_ns() + drain_ms * NS_PER_MS;
+	post_all(s, MAIL_DRAIN, NULL, NULL);
+}
+
+static void
+take_signals(struct server *s)
+{
+	struct signalfd_siginfo info;
+
+	while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+		switch ((int)info.ssi_signo) {
+		case SIGTERM:
+		case SIGINT:
+			stop(s);
+			break;
+		case SIGHUP:
+			reload(s);
+			break;
+		case SIGUSR1:
+			ledger_reopen(s->gateway.ledger);
+			break;
+		default: /* blocked so that they do nothing */
+			break;
+		}
+	}
+}
+
+/* True when nothing is left to wait for. */
+static bool
+has_drained(struct server *s)
+{
+	if (s->stop_at_ns == 0)
+		return false;
+	if (__atomic_load_n(&s->gateway.busy, __ATOMIC_RELAXED) == 0)
+		return true;
+	if (clock_mono_ns() < s->stop_at_ns)
+		return false;
+	if (!s->is_cut) {
+		/* The error events get a moment to go out. */
+		s->is_cut = true;
+		s->stop_at_ns = clock_mono_ns() + NS_PER_SECOND;
+		post_all(s, MAIL_CUT, NULL, NULL);
+		return false;
+	}
+	return true;
+}
+
+static void
+run(struct server *s)
+{
+	struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
+	    {.fd = s->inotify_fd, .events = POLLIN}};
+
+	while (!has_drained(s)) {
+		int wait_ms = s->stop_at_ns != 0 ? 20 : -1;
+
+		if (poll(fds, COUNT_OF(fds), wait_ms) < 0)
+			continue;
+		if (fds[0].revents != 0)
+			take_signals(s);
+		if (fds[1].revents != 0 && keys_have_changed(s))
+			reload_keys(s);
+	}
+}
+
+static void
+finish(struct server *s)
+{
+	uint64_t leaked;
+
+	stop_workers(s);
+	/* A place that was never given back is a bug that a user would pay
+	 * for. */
+	if ((leaked = gate_in_flight(s->gateway.gate)) > 0)
+		log_error("bug: %llu places are still taken",
+		    (unsigned long long)leaked);
+	ledger_close(&s->gateway.ledger);
+	resolver_destroy(&s->gateway.resolver);
+	snapshot_unref(&s->snapshot);
+	key_table_unref(&s->keys);
+	gate_destroy(&s->gateway.gate);
+	if (s->signal_fd >= 0)
+		close(s->signal_fd);
+	if (s->inotify_fd >= 0)
+		close(s->inotify_fd);
+	if (s->lock_fd >= 0)
+		close(s->lock_fd);
+}
+
+bool
+server_run(struct config *config, const struct server_options *options,
+    struct fault *why)
+{
+	struct server s = {.options = options,
+	    .lock_fd = -1,
+	    .signal_fd = -1,
+	    .inotify_fd = -1};
+	bool ok;
+
+	tune_memory();
+	s.gateway.gate = gate_create();
+	ok = start(&s, config, why);
+	if (!ok && s.snapshot == NULL)
+		config_unref(&config);
+	if (ok)
+		run(&s);
+	finish(&s);
+	return ok;
+}
