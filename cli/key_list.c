@@ -1,0 +1,218 @@
+#include "cli/key_list.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json_out.h"
+
+#include "base/banned.h"
+
+#define DAY_MS INT64_C(86400000)
+
+enum {
+	COLUMN_ID,
+	COLUMN_USER,
+	COLUMN_NAME,
+	COLUMN_MODELS,
+	COLUMN_CREATED,
+	COLUMN_EXPIRES,
+	COLUMN_REVOKED,
+	COLUMN_STATE,
+};
+
+/* What a list has no room for is in JSON all the same. */
+static const struct table_column list_columns[] = {
+    [COLUMN_ID] = {"ID", "id", TABLE_TEXT},
+    [COLUMN_USER] = {"USER", "user", TABLE_TEXT},
+    [COLUMN_NAME] = {"NAME", "name", TABLE_TEXT},
+    [COLUMN_MODELS] = {NULL, "models", TABLE_RAW},
+    [COLUMN_CREATED] = {"CREATED", "created", TABLE_TEXT},
+    [COLUMN_EXPIRES] = {"EXPIRES", "expires", TABLE_TEXT},
+    [COLUMN_REVOKED] = {NULL, "revoked", TABLE_TEXT},
+    [COLUMN_STATE] = {"STATE", "state", TABLE_TEXT},
+};
+
+static const struct table_column show_columns[] = {
+    [COLUMN_ID] = {"ID", "id", TABLE_TEXT},
+    [COLUMN_USER] = {"USER", "user", TABLE_TEXT},
+    [COLUMN_NAME] = {"NAME", "name", TABLE_TEXT},
+    [COLUMN_MODELS] = {"MODELS", "models", TABLE_RAW},
+    [COLUMN_CREATED] = {"CREATED", "created", TABLE_TEXT},
+    [COLUMN_EXPIRES] = {"EXPIRES", "expires", TABLE_TEXT},
+    [COLUMN_REVOKED] = {"REVOKED", "revoked", TABLE_TEXT},
+    [COLUMN_STATE] = {"STATE", "state", TABLE_TEXT},
+};
+
+const char *
+key_state_word(const struct key_record *r, int64_t now_ms)
+{
+	switch (key_record_state(r, now_ms)) {
+	case KEY_REVOKED:
+		return "revoked";
+	case KEY_EXPIRED:
+		return "expired";
+	case KEY_OK:
+	case KEY_MISTYPED:
+	case KEY_UNKNOWN:
+	case KEY_FOREIGN:
+		break;
+	}
+	return "active";
+}
+
+static bool
+is_same_day(const struct tm *a, const struct tm *b)
+{
+	return a->tm_year == b->tm_year && a->tm_yday == b->tm_yday;
+}
+
+/* "today", "yesterday", "12 Oct", "2025-10-12". */
+static void
+format_day(char out[CLOCK_TEXT_BYTES], int64_t wall_ms, int64_t now_ms)
+{
+	time_t then = (time_t)(wall_ms / 1000), now = (time_t)(now_ms / 1000);
+	time_t a_day_ago = (time_t)((now_ms - DAY_MS) / 1000);
+	struct tm day, today, yesterday;
+
+	localtime_r(&then, &day);
+	localtime_r(&now, &today);
+	localtime_r(&a_day_ago, &yesterday);
+	if (is_same_day(&day, &today))
+		snprintf(out, CLOCK_TEXT_BYTES, "today");
+	else if (is_same_day(&day, &yesterday))
+		snprintf(out, CLOCK_TEXT_BYTES, "yesterday");
+	else if (day.tm_year == today.tm_year)
+		strftime(out, CLOCK_TEXT_BYTES, "%d %b", &day);
+	else
+		strftime(out, CLOCK_TEXT_BYTES, "%Y-%m-%d", &day);
+}
+
+/* "in 90 days", also a few seconds after it was made for 90 days. */
+static void
+format_span(char out[CLOCK_TEXT_BYTES], int64_t wall_ms, int64_t now_ms)
+{
+	uint64_t left_ms = (uint64_t)(wall_ms - now_ms);
+	char span[CLOCK_TEXT_BYTES];
+
+	if (wall_ms - now_ms > 2 * DAY_MS)
+		left_ms += (uint64_t)DAY_MS / 2;
+	duration_format(span, left_ms);
+	snprintf(out, CLOCK_TEXT_BYTES, "in %.*s", CLOCK_TEXT_BYTES - 4, span);
+}
+
+static void
+set_day(struct table *t, size_t column, int64_t wall_ms, int64_t now_ms)
+{
+	char text[CLOCK_TEXT_BYTES];
+
+	if (wall_ms == 0)
+		return;
+	if (wall_ms > now_ms)
+		format_span(text, wall_ms, now_ms);
+	else
+		format_day(text, wall_ms, now_ms);
+	table_set_time(t, column, wall_ms, text);
+}
+
+/* A key that was rotated stops with its grace, if that is earlier. */
+static int64_t
+last_moment(const struct key_record *r, int64_t now_ms)
+{
+	if (r->revoked_ms > now_ms &&
+	    (r->expires_ms == 0 || r->revoked_ms < r->expires_ms))
+		return r->revoked_ms;
+	return r->expires_ms;
+}
+
+static void
+set_models(struct table *t, const struct key_record *r)
+{
+	struct buf json = {0}, words = {0};
+	struct json_out o = json_out_to(&json);
+
+	if (r->models == NULL) {
+		table_set(t, COLUMN_MODELS, "all of the user's", NULL);
+		return;
+	}
+	json_open(&o, '[');
+	for (size_t i = 0; i < r->model_count; i++) {
+		json_string(&o, slice_of(r->models[i]));
+		buf_printf(&words, "%s%s", i == 0 ? "" : ", ", r->models[i]);
+	}
+	json_close(&o, ']');
+	buf_put(&json, "", 1);
+	buf_put(&words, "", 1);
+	table_set(t, COLUMN_MODELS, buf_data(&words), buf_data(&json));
+	buf_release(&json);
+	buf_release(&words);
+}
+
+static void
+add_row(struct table *t, const struct key_record *r, int64_t now_ms)
+{
+	int64_t stops_ms = last_moment(r, now_ms);
+
+	table_row(t);
+	table_set_text(t, COLUMN_ID, r->id);
+	table_set_text(t, COLUMN_USER, r->user);
+	table_set_text(t, COLUMN_NAME, r->name);
+	set_models(t, r);
+	set_day(t, COLUMN_CREATED, r->created_ms, now_ms);
+	set_day(t, COLUMN_EXPIRES, stops_ms, now_ms);
+	if (stops_ms == 0)
+		table_set(t, COLUMN_EXPIRES, "never", NULL);
+	set_day(t, COLUMN_REVOKED, r->revoked_ms, now_ms);
+	table_set_text(t, COLUMN_STATE, key_state_word(r, now_ms));
+}
+
+bool
+key_list_has_user(const struct key_table *keys, const char *user)
+{
+	for (size_t i = 0; i < key_table_count(keys); i++)
+		if (strcmp(key_table_at(keys, i)->user, user) == 0)
+			return true;
+	return false;
+}
+
+bool
+key_list_print(const struct key_table *keys, const char *user,
+    const char *state, int64_t now_ms, enum table_form form, bool has_header,
+    struct fault *why)
+{
+	struct table *t =
+	    table_create(list_columns, COUNT_OF(list_columns), form);
+	bool ok;
+
+	if (!has_header)
+		table_hide_header(t);
+	for (size_t i = key_table_count(keys); i > 0; i--) {
+		const struct key_record *r = key_table_at(keys, i - 1);
+
+		if (user != NULL && strcmp(r->user, user) != 0)
+			continue;
+		if (state != NULL &&
+		    strcmp(key_state_word(r, now_ms), state) != 0)
+			continue;
+		add_row(t, r, now_ms);
+	}
+	ok = table_print(t, stdout, "keys", why);
+	table_destroy(&t);
+	return ok;
+}
+
+bool
+key_show_print(const struct key_record *r, int64_t now_ms,
+    enum table_form form, struct fault *why)
+{
+	struct table *t =
+	    table_create(show_columns, COUNT_OF(show_columns), form);
+	bool ok;
+
+	add_row(t, r, now_ms);
+	ok = table_print_one(t, stdout, "key", why);
+	table_destroy(&t);
+	return ok;
+}

@@ -1,0 +1,125 @@
+/* The report for programs.  The door is report_show.h. */
+#include "cli/report_show.h"
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json_out.h"
+#include "base/text.h"
+#include "metering/price.h"
+
+#include "base/banned.h"
+
+static void
+put_count(struct json_out *o, const char *name, uint64_t n)
+{
+	json_member_int(o, name, (int64_t)n);
+}
+
+static void
+put_money(struct json_out *o, const char *name, __int128 pusd)
+{
+	char text[MONEY_TEXT_BYTES];
+
+	money_format(text, pusd);
+	json_member_string(o, name, slice_of(text));
+}
+
+static void
+put_ttft(struct json_out *o, const char *name, int64_t ms)
+{
+	json_key(o, name);
+	if (ms < 0)
+		json_null(o);
+	else
+		json_int(o, ms);
+}
+
+static void
+put_speed(struct json_out *o, double tokens_per_second)
+{
+	char text[32];
+
+	json_key(o, "tokens_per_second");
+	if (tokens_per_second <= 0) {
+		json_null(o);
+		return;
+	}
+	snprintf(text, sizeof text, "%.1f", tokens_per_second);
+	json_raw(o, slice_of(text));
+}
+
+static void
+put_numbers(struct json_out *o, const struct report_row *row)
+{
+	put_count(o, "requests", row->requests);
+	put_count(o, "prompt_tokens", row->input_tokens);
+	put_count(o, "cached_tokens", row->cached_tokens);
+	put_count(o, "completion_tokens", row->output_tokens);
+	put_count(o, "local_tokens", row->local_tokens);
+	put_money(o, "cost_usd", row->cost_pusd);
+	put_money(o, "avoided_usd", row->avoided_pusd);
+	put_count(o, "cancelled", row->cancelled);
+	json_member_bool(o, "estimated",
+	    row->has_estimated_tokens || row->has_estimated_cost ||
+		row->has_estimated_avoided);
+	put_ttft(o, "ttft_p50_ms", row->ttft_p50_ms);
+	put_ttft(o, "ttft_p95_ms", row->ttft_p95_ms);
+	put_speed(o, row->tokens_per_second);
+}
+
+static const char *const members[] = {
+#define X(name, member, title) [REPORT_BY_##name] = #member,
+    REPORT_GROUPS(X)
+#undef X
+};
+
+static void
+put_row(struct json_out *o, const struct report_query *q,
+    const struct report_row *row)
+{
+	char start[CLOCK_TEXT_BYTES];
+
+	json_open(o, '{');
+	if (q->period != REPORT_ALL) {
+		clock_format(start, row->start_ms);
+		json_member_string(o, "start", slice_of(start));
+	}
+	for (size_t i = 0; i < q->by_count; i++) {
+		json_key(o, members[q->by[i]]);
+		if (row->group[i] == NULL)
+			json_null(o);
+		else
+			json_string(o, slice_of(row->group[i]));
+	}
+	put_numbers(o, row);
+	json_close(o, '}');
+}
+
+bool
+report_show_json(
+    const struct report *r, const struct report_look *look, struct fault *why)
+{
+	struct buf text = {0};
+	struct json_out o = json_out_to(&text);
+	bool ok;
+
+	json_open(&o, '{');
+	json_member_int(&o, "schema", 1);
+	json_key(&o, "rows");
+	json_open(&o, '[');
+	for (size_t i = 0; i < report_row_count(r); i++)
+		put_row(&o, look->query, report_row(r, i));
+	json_close(&o, ']');
+	json_key(&o, "total");
+	json_open(&o, '{');
+	put_numbers(&o, report_total(r));
+	json_close(&o, '}');
+	json_close(&o, '}');
+	buf_puts(&text, "\n");
+	ok = fwrite(buf_data(&text), 1, buf_len(&text), stdout) ==
+	    buf_len(&text);
+	buf_release(&text);
+	return ok || fault_errno(why, "cannot write the report");
+}

@@ -1,0 +1,428 @@
+#include "cli/report_show.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/attr.h"
+#include "metering/price.h"
+
+#include "base/banned.h"
+
+#define CELL_BYTES 80
+#define MS_PER_DAY INT64_C(86400000)
+
+/* Three digits, but for thousands one decimal: 2.1K, 301K, 4.10M, 14.2M. */
+static void
+format_tokens(char out[CELL_BYTES], uint64_t n)
+{
+	static const struct {
+		uint64_t below, step;
+		int decimals;
+		char suffix;
+	} forms[] = {
+	    {UINT64_C(99950), 100, 1, 'K'},
+	    {UINT64_C(999500), 1000, 0, 'K'},
+	    {UINT64_C(9995000), 10000, 2, 'M'},
+	    {UINT64_C(99950000), 100000, 1, 'M'},
+	    {UINT64_C(999500000), 1000000, 0, 'M'},
+	    {UINT64_C(9995000000), 10000000, 2, 'G'},
+	    {UINT64_C(99950000000), 100000000, 1, 'G'},
+	    {UINT64_MAX, 1000000000, 0, 'G'},
+	};
+	static const uint64_t ones[] = {1, 10, 100};
+	size_t i = 0;
+	uint64_t v, one;
+
+	if (n < 1000) {
+		snprintf(out, CELL_BYTES, "%" PRIu64, n);
+		return;
+	}
+	while (n >= forms[i].below && i < COUNT_OF(forms) - 1)
+		i++;
+	v = n / forms[i].step + (n % forms[i].step >= forms[i].step / 2);
+	one = ones[forms[i].decimals];
+	if (one == 1)
+		snprintf(out, CELL_BYTES, "%" PRIu64 "%c", v, forms[i].suffix);
+	else
+		snprintf(out, CELL_BYTES, "%" PRIu64 ".%0*" PRIu64 "%c",
+		    v / one, forms[i].decimals, v % one, forms[i].suffix);
+}
+
+static void
+format_wait(char out[CELL_BYTES], int64_t ms)
+{
+	int64_t s = (ms + 500) / 1000;
+
+	if (ms < 100)
+		snprintf(out, CELL_BYTES, "%" PRId64 "ms", ms);
+	else if (ms < 9950)
+		snprintf(out, CELL_BYTES, "%.1fs", (double)ms / 1000);
+	else if (s < 120)
+		snprintf(out, CELL_BYTES, "%" PRId64 "s", s);
+	else if (s < 3600)
+		snprintf(out, CELL_BYTES, "%" PRId64 "m %02" PRId64 "s", s / 60,
+		    s % 60);
+	else
+		snprintf(out, CELL_BYTES, "%" PRId64 "h %02" PRId64 "m",
+		    s / 3600, s / 60 % 60);
+}
+
+/* Rounded, but all of it and nothing of it are said only when they are true.
+ * NULL if there is nothing to have a share of. */
+static const char *
+format_share(char out[CELL_BYTES], uint64_t part, uint64_t whole)
+{
+	double percent;
+	int shown;
+
+	if (whole == 0)
+		return NULL;
+	percent = 100.0 * (double)part / (double)whole;
+	shown = (int)(percent + 0.5);
+	if (shown <= 0 && part > 0)
+		shown = 1;
+	if (shown >= 100 && part < whole)
+		shown = 99;
+	snprintf(out, CELL_BYTES, "%d%%", shown);
+	return out;
+}
+
+/* Where a number of a row goes. */
+struct cell {
+	struct table *table;
+	size_t column;
+	bool is_exact;
+};
+
+/* A `~` says that some of it is an estimate. */
+static void
+set_number(const struct cell *c, const char *for_people, const char *exact,
+    bool is_estimated)
+{
+	char shown[CELL_BYTES + 1];
+
+	snprintf(shown, sizeof shown, "%s%s", c->is_exact ? exact : for_people,
+	    is_estimated ? "~" : "");
+	table_set(c->table, c->column, shown, exact);
+}
+
+static void
+set_tokens(const struct cell *c, uint64_t n, bool is_estimated)
+{
+	char shown[CELL_BYTES], exact[CELL_BYTES];
+
+	format_tokens(shown, n);
+	snprintf(exact, sizeof exact, "%" PRIu64, n);
+	set_number(c, shown, exact, is_estimated);
+}
+
+static void
+set_money(const struct cell *c, __int128 pusd, bool is_estimated)
+{
+	char shown[MONEY_TEXT_BYTES], exact[MONEY_TEXT_BYTES];
+
+	money_format_short(shown, pusd);
+	money_format(exact, pusd);
+	set_number(c, shown, exact, is_estimated);
+}
+
+static void
+set_wait(const struct cell *c, int64_t ms)
+{
+	char shown[CELL_BYTES];
+
+	if (ms < 0)
+		return;
+	format_wait(shown, ms);
+	table_set_text(c->table, c->column, shown);
+}
+
+static void
+set_requests(const struct cell *c, const struct report_row *row)
+{
+	table_set_number(c->table, c->column, (int64_t)row->requests);
+}
+
+static void
+set_input(const struct cell *c, const struct report_row *row)
+{
+	set_tokens(c, row->input_tokens, row->has_estimated_tokens);
+}
+
+static void
+set_cached(const struct cell *c, const struct report_row *row)
+{
+	char shown[CELL_BYTES];
+
+	table_set_text(c->table, c->column,
+	    format_share(shown, row->cached_tokens, row->input_tokens));
+}
+
+static void
+set_output(const struct cell *c, const struct report_row *row)
+{
+	set_tokens(c, row->output_tokens, row->has_estimated_tokens);
+}
+
+static void
+set_local(const struct cell *c, const struct report_row *row)
+{
+	char shown[CELL_BYTES];
+
+	table_set_text(c->table, c->column,
+	    format_share(shown, row->local_tokens,
+		row->input_tokens + row->output_tokens));
+}
+
+static void
+set_ttft_p50(const struct cell *c, const struct report_row *row)
+{
+	set_wait(c, row->ttft_p50_ms);
+}
+
+static void
+set_ttft_p95(const struct cell *c, const struct report_row *row)
+{
+	set_wait(c, row->ttft_p95_ms);
+}
+
+static void
+set_speed(const struct cell *c, const struct report_row *row)
+{
+	char shown[CELL_BYTES];
+
+	if (row->tokens_per_second <= 0)
+		return;
+	snprintf(shown, sizeof shown, "%.1f", row->tokens_per_second);
+	table_set_text(c->table, c->column, shown);
+}
+
+static void
+set_cost(const struct cell *c, const struct report_row *row)
+{
+	set_money(c, row->cost_pusd, row->has_estimated_cost);
+}
+
+static void
+set_avoided(const struct cell *c, const struct report_row *row)
+{
+	set_money(c, row->avoided_pusd, row->has_estimated_avoided);
+}
+
+static void
+set_cancelled(const struct cell *c, const struct report_row *row)
+{
+	table_set_number(c->table, c->column, (int64_t)row->cancelled);
+}
+
+/* Behind the period and the groups. */
+static const struct {
+	const char *title;
+	bool only_by_model;
+	void (*set)(const struct cell *c, const struct report_row *row);
+} numbers[] = {
+    {"REQUESTS", false, set_requests},
+    {"INPUT", false, set_input},
+    {"CACHED", false, set_cached},
+    {"OUTPUT", false, set_output},
+    {"LOCAL", false, set_local},
+    {"TTFT p50", true, set_ttft_p50},
+    {"p95", true, set_ttft_p95},
+    {"TOK/S", true, set_speed},
+    {"COST", false, set_cost},
+    {"AVOIDED", false, set_avoided},
+    {"CANCELLED", false, set_cancelled},
+};
+
+#define COLUMNS_MOST (1 + REPORT_GROUP_COUNT + COUNT_OF(numbers))
+
+static const char *const period_titles[] = {
+#define X(name, word, title) [REPORT_##name] = title,
+    REPORT_PERIODS(X)
+#undef X
+};
+
+static const char *const group_titles[] = {
+#define X(name, member, title) [REPORT_BY_##name] = title,
+    REPORT_GROUPS(X)
+#undef X
+};
+
+static bool
+is_by_model(const struct report_query *q)
+{
+	for (size_t i = 0; i < q->by_count; i++)
+		if (q->by[i] == REPORT_BY_MODEL)
+			return true;
+	return false;
+}
+
+static size_t
+name_columns(
+    const struct report_query *q, struct table_column columns[COLUMNS_MOST])
+{
+	size_t n = 0;
+
+	if (q->period != REPORT_ALL)
+		columns[n++] = (struct table_column){
+		    period_titles[q->period], NULL, TABLE_TEXT};
+	for (size_t i = 0; i < q->by_count; i++)
+		columns[n++] = (struct table_column){
+		    group_titles[q->by[i]], NULL, TABLE_TEXT};
+	for (size_t i = 0; i < COUNT_OF(numbers); i++)
+		if (!numbers[i].only_by_model || is_by_model(q))
+			columns[n++] = (struct table_column){
+			    numbers[i].title, NULL, TABLE_NUMBER};
+	return n;
+}
+
+static void
+split_time(const struct report_query *q, int64_t wall_ms, struct tm *tm)
+{
+	time_t t = (time_t)(wall_ms / 1000);
+
+	if (q->is_utc)
+		gmtime_r(&t, tm);
+	else
+		localtime_r(&t, tm);
+}
+
+/* Hours of one day need no date. */
+static bool
+is_one_day(const struct report *r, const struct report_query *q)
+{
+	size_t count = report_row_count(r);
+	struct tm first, last;
+
+	split_time(q, report_row(r, 0)->start_ms, &first);
+	split_time(q, report_row(r, count - 1)->start_ms, &last);
+	return first.tm_year == last.tm_year && first.tm_yday == last.tm_yday;
+}
+
+static void
+set_period(struct table *t, const struct report_query *q, int64_t start_ms,
+    bool is_day_known)
+{
+	char shown[CELL_BYTES], full[CELL_BYTES];
+	struct tm tm;
+
+	split_time(q, start_ms, &tm);
+	switch (q->period) {
+	case REPORT_ALL:
+		return;
+	case REPORT_HOURLY:
+		strftime(full, sizeof full, "%Y-%m-%d %H:%M", &tm);
+		strftime(shown, sizeof shown, "%H:%M", &tm);
+		table_set(t, 0, is_day_known ? shown : full, full);
+		return;
+	case REPORT_DAILY:
+	case REPORT_WEEKLY:
+		strftime(full, sizeof full, "%Y-%m-%d", &tm);
+		break;
+	case REPORT_MONTHLY:
+		strftime(full, sizeof full, "%Y-%m", &tm);
+		break;
+	}
+	table_set_text(t, 0, full);
+}
+
+static void
+set_numbers(struct table *t, size_t column, const struct report_look *look,
+    const struct report_row *row)
+{
+	for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+		struct cell c = {t, column, look->is_exact};
+
+		if (numbers[i].only_by_model && !is_by_model(look->query))
+			continue;
+		numbers[i].set(&c, row);
+		column++;
+	}
+}
+
+static void
+fill_table(
+    struct table *t, const struct report *r, const struct report_look *look)
+{
+	const struct report_query *q = look->query;
+	size_t at = q->period == REPORT_ALL ? 0 : 1, count;
+	bool is_day_known = is_one_day(r, q);
+
+	count = report_row_count(r);
+	for (size_t i = 0; i < count; i++) {
+		const struct report_row *row = report_row(r, i);
+
+		table_row(t);
+		set_period(t, q, row->start_ms, is_day_known);
+		for (size_t g = 0; g < q->by_count; g++)
+			table_set_text(t, at + g, row->group[g]);
+		set_numbers(t, at + q->by_count, look, row);
+	}
+	table_row(t);
+	for (size_t i = 0; i < at + q->by_count; i++)
+		table_set_text(t, i, "");
+	/* Under the names; there is a column of names or of periods. */
+	table_set_text(t, q->by_count > 0 ? at : 0, "total");
+	set_numbers(t, at + q->by_count, look, report_total(r));
+}
+
+/* What people want to know of the whole. */
+static void
+print_footer(const struct report *r, const struct report_look *look)
+{
+	const struct report_row *total = report_total(r);
+	char share[CELL_BYTES], a_day[MONEY_TEXT_BYTES];
+	int64_t begin_ms, end_ms, span_ms;
+
+	if (!report_span(r, &begin_ms, &end_ms))
+		return;
+	if (begin_ms < look->query->since_ms)
+		begin_ms = look->query->since_ms;
+	end_ms = look->now_ms;
+	if (end_ms > look->query->until_ms)
+		end_ms = look->query->until_ms;
+	span_ms = end_ms - begin_ms;
+	if (span_ms < MS_PER_DAY)
+		span_ms = MS_PER_DAY;
+	if (format_share(share, total->local_tokens,
+		total->input_tokens + total->output_tokens) != NULL)
+		printf("Local %s of tokens.  ", share);
+	money_format_short(a_day, total->cost_pusd * MS_PER_DAY / span_ms);
+	printf("Cloud %s a day.\n", a_day);
+}
+
+static bool
+show_table(
+    const struct report *r, const struct report_look *look, struct fault *why)
+{
+	struct table_column columns[COLUMNS_MOST];
+	size_t count = name_columns(look->query, columns);
+	struct table *t = table_create(columns, count, look->form);
+	bool ok;
+
+	if (!look->has_header)
+		table_hide_header(t);
+	if (report_row_count(r) > 0)
+		fill_table(t, r, look);
+	ok = table_print(t, stdout, "rows", why);
+	if (look->form == TABLE_FOR_PEOPLE &&
+	    look->query->period != REPORT_HOURLY)
+		print_footer(r, look);
+	table_destroy(&t);
+	return ok;
+}
+
+bool
+report_show(
+    const struct report *r, const struct report_look *look, struct fault *why)
+{
+	bool ok = look->form == TABLE_FOR_PROGRAMS
+	    ? report_show_json(r, look, why)
+	    : show_table(r, look, why);
+
+	if (ok && fflush(stdout) != 0)
+		return fault_errno(why, "cannot write the report");
+	return ok;
+}
