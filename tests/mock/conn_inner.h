@@ -1,0 +1,104 @@
+/*
+ * conn_inner.h - what the three files of a connection share.
+ *
+ * conn.c has its life: its events, its bytes and its end.  conn_serve.c takes
+ * requests and decides what to answer; conn_play.c sends the answer in time.
+ * The phase says which of them is next; only conn_end() frees.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <openssl/ssl.h>
+
+#include "answer.h"
+#include "conn.h"
+#include "directives.h"
+#include "request.h"
+#include "stats.h"
+
+#define CONN_KEEP_BYTES 16384 /* of a buffer that is idle */
+
+enum phase {
+	PHASE_HEAD,   /* waits for a request's head */
+	PHASE_BODY,   /* ... for its body */
+	PHASE_ANSWER, /* an answer is played */
+	PHASE_HUNG,   /* says nothing more, until the client leaves */
+};
+
+/* Why a connection or an answer is over. */
+enum ending {
+	ENDING_FINISHED,
+	ENDING_CLIENT_LEFT,
+	ENDING_FAULT,
+	ENDING_IDLE, /* between requests */
+};
+
+/* What a step of a connection's life leads to. */
+enum step {
+	STEP_AGAIN, /* there may be more to do at once */
+	STEP_WAIT,  /* some event will go on */
+	STEP_GONE,  /* the connection was freed */
+};
+
+enum sent {
+	SENT_ALL,
+	SENT_BLOCKED,
+	SENT_BROKEN,
+};
+
+struct conn {
+	struct event readable;
+	struct event writable;
+	struct event closed; /* the peer left, while nothing is read */
+	struct event timer;
+	struct worker *w; /* borrowed */
+	SSL *ssl;         /* owned; NULL: plain TCP */
+	struct bytes in;
+	struct bytes out; /* what the socket did not take */
+	size_t out_at;
+	struct request rq;
+	struct answer a;
+	struct directives d;
+	enum phase phase;
+	enum next next; /* what follows when `out` is empty */
+	enum route route;
+	uint64_t id;     /* of the request */
+	uint64_t sent;   /* bytes of this answer that the kernel took */
+	uint64_t due_us; /* when the next event should leave */
+	uint64_t served; /* requests on this connection */
+	int fd;
+	bool is_counted;   /* in the connection counters */
+	bool is_in_flight; /* in the request counters */
+	bool was_status_counted;
+	bool was_usage_sent;
+	bool must_drop_reused;
+	bool is_reading;
+};
+
+/* Sets the connection's one timer, `us` from now. */
+void conn_arm(struct conn *c, int64_t us);
+
+/* Starts or stops reading; while stopped, only the peer's close is seen. */
+void conn_set_reading(struct conn *c, bool is_on);
+
+/* Returns what the socket took, 0 if it is full, -1 if it is broken. */
+ssize_t conn_transmit(struct conn *c, const char *p, size_t n);
+
+/* Counts how the request ended, once; the connection may live on. */
+void conn_end_request(struct conn *c, enum ending why);
+
+/* The one way out: counts, closes as `act` says, frees.  STEP_GONE. */
+enum step conn_end(struct conn *c, enum ending why, enum fault_act act);
+
+/* The steps of the phases. */
+enum step conn_step_head(struct conn *c);
+enum step conn_step_body(struct conn *c);
+enum step conn_play(struct conn *c);
+
+/* Begins to play what c->a holds. */
+enum step conn_start_answer(struct conn *c);

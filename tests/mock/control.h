@@ -1,0 +1,17 @@
+/*
+ * control.h - the /_mock/ endpoints, by which a test looks and steers.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "bytes.h"
+#include "plan.h"
+#include "request.h"
+
+/* Tells whether a target is the control's. */
+bool control_is_target(struct text target);
+
+/* Does what is asked, appends the body of the answer, returns its status. */
+int control_serve(struct bytes *b, const struct server *s,
+    const struct request *rq, struct text body);
