@@ -12,18 +12,18 @@
 
 #define IPV4_OFFSET 12 /* where the four bytes stand */
 #define IPV4_BITS 96   /* bits before them */
-#define MAPPED(a, b, c, d)                                                     \
-	{                                                                      \
-		{                                                              \
-			0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d   \
-		}                                                              \
+#define MAPPED(a, b, c, d)                                                   \
+	{                                                                    \
+		{                                                            \
+			0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d \
+		}                                                            \
 	}
 
 /* All IPv4, and its neighbours on both sides. */
 static const struct address first_ipv4 = MAPPED(0, 0, 0, 0);
 static const struct address last_ipv4 = MAPPED(255, 255, 255, 255);
-static const struct address before_ipv4 = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff,
-    0xfe, 0xff, 0xff, 0xff, 0xff}};
+static const struct address before_ipv4 = {
+    {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0xff, 0xff, 0xff, 0xff}};
 static const struct address behind_ipv4 = {
     {0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}};
 
@@ -133,8 +133,8 @@ void
 address_format(char out[ADDRESS_TEXT_BYTES], const struct address *a)
 {
 	if (is_ipv4(a))
-		inet_ntop(AF_INET, a->bytes + IPV4_OFFSET, out,
-		    ADDRESS_TEXT_BYTES);
+		inet_ntop(
+		    AF_INET, a->bytes + IPV4_OFFSET, out, ADDRESS_TEXT_BYTES);
 	else
 		inet_ntop(AF_INET6, a->bytes, out, ADDRESS_TEXT_BYTES);
 }
@@ -179,8 +179,8 @@ push_range(struct address_list *l, struct address first, struct address last)
 static void
 add_range(struct address_list *l, struct address first, struct address last)
 {
-	bool straddles = compare(&first, &first_ipv4) < 0 &&
-	    compare(&last, &last_ipv4) >= 0;
+	bool straddles =
+	    compare(&first, &first_ipv4) < 0 && compare(&last, &last_ipv4) >= 0;
 
 	if (!straddles) {
 		push_range(l, first, last);

@@ -2,8 +2,9 @@
  * address.h - who is calling: IP addresses and lists of ranges.
  *
  * An address is 16 bytes, IPv4 as ::ffff:a.b.c.d, so that 100.64.0.1 and
- * ::ffff:100.64.0.1 are the same caller.  A list is sorted, merged ranges, built
- * once; a look-up is a binary search.
+ * ::ffff:100.64.0.1 are the same caller.  A list is sorted, merged ranges,
+ * built once; a look-up is a binary search.  A range of IPv6 addresses
+ * does not hold IPv4 callers: everyone is 0.0.0.0/0 and ::/0.
  */
 #pragma once
 
@@ -43,8 +44,8 @@ void address_list_destroy(struct address_list **lp);
 
 /* Adds a range in CIDR form or a single address.  False with the reason: not an
  * address, prefix too long, bits set behind the prefix, leading zeros. */
-MUST_CHECK bool address_list_add(struct address_list *l, struct slice cidr,
-    struct fault *why);
+MUST_CHECK bool address_list_add(
+    struct address_list *l, struct slice cidr, struct fault *why);
 
 /* Sorts and merges; call once after the last address_list_add(). */
 void address_list_seal(struct address_list *l);

@@ -16,39 +16,42 @@
 #define CHECK_CHARS 6
 #define CHECKED_CHARS (KEY_CHARS - CHECK_CHARS)
 
-_Static_assert(KEY_CHARS ==
-        PREFIX_CHARS + KEY_ID_CHARS + 1 + SECRET_CHARS + CHECK_CHARS,
+_Static_assert(
+    KEY_CHARS == PREFIX_CHARS + KEY_ID_CHARS + 1 + SECRET_CHARS + CHECK_CHARS,
     "the parts make the whole");
 
 static const char base62[] =
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 static const char base36[] = "0123456789abcdefghijklmnopqrstuvwxyz";
 
-static bool
-is_base36(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z');
-}
+/* Of which alphabets a character is.  Looked up and not compared, because
+ * random letters defeat the processor's guesses. */
+enum { IN_BASE36 = 1, IN_BASE62 = 2 };
+
+static const unsigned char letters[256] = {
+    ['0' ... '9'] = IN_BASE36 | IN_BASE62,
+    ['a' ... 'z'] = IN_BASE36 | IN_BASE62,
+    ['A' ... 'Z'] = IN_BASE62,
+};
 
 static bool
-is_base62(char c)
+is_all_in(const char *p, size_t len, unsigned alphabet)
 {
-	return is_base36(c) || (c >= 'A' && c <= 'Z');
+	unsigned common = alphabet;
+
+	for (size_t i = 0; i < len; i++)
+		common &= letters[(unsigned char)p[i]];
+	return common != 0;
 }
 
 /* The id, a dash, then nothing but digits of base 62. */
 static bool
 has_our_letters(const char *p)
 {
-	for (size_t i = 0; i < KEY_ID_CHARS; i++)
-		if (!is_base36(*p++))
-			return false;
-	if (*p++ != '-')
-		return false;
-	for (size_t i = 0; i < SECRET_CHARS + CHECK_CHARS; i++)
-		if (!is_base62(*p++))
-			return false;
-	return true;
+	return is_all_in(p, KEY_ID_CHARS, IN_BASE36) &&
+	    p[KEY_ID_CHARS] == '-' &&
+	    is_all_in(
+		p + KEY_ID_CHARS + 1, SECRET_CHARS + CHECK_CHARS, IN_BASE62);
 }
 
 /* The CRC-32 as six digits, the highest first: 62^6 is more than 2^32. */
@@ -127,8 +130,9 @@ key_make(char out[KEY_CHARS + 1], struct fault *why)
 	return true;
 }
 
-/* RFC 2104 by hand: copying two SHA-256 states that have taken in the padded key
- * is the fastest way that OpenSSL 3 has for many short texts under one key. */
+/* RFC 2104 by hand: copying two SHA-256 states that have taken in the padded
+ * key is the fastest way that OpenSSL 3 has for many short texts under one key.
+ */
 #define HMAC_BLOCK_BYTES 64
 
 struct key_hasher {

@@ -6,10 +6,10 @@
  *     prefix  id     32 base62 characters            CRC-32 of all before it,
  *             6      from getrandom(2)               6 base62 characters
  *
- * The id is public: logs and lists name a key by it.  The check makes a mistyped
- * key known as such before anything is looked up.  At rest there is only
- * HMAC-SHA-256(pepper, whole key), so that a leaked key file can neither confirm
- * a guess nor be extended.
+ * The id is public: logs and lists name a key by it.  The check makes a
+ * mistyped key known as such before anything is looked up.  At rest there is
+ * only HMAC-SHA-256(pepper, whole key), so that a leaked key file can neither
+ * confirm a guess nor be extended.
  */
 #pragma once
 
@@ -39,8 +39,8 @@ enum key_form key_form(struct slice key);
 /* The id of a key whose form is OK; borrowed from it. */
 struct slice key_id(struct slice key);
 
-/* Makes a new key with an id of lower-case letters and digits.  The caller wipes
- * `out`. */
+/* Makes a new key with an id of lower-case letters and digits.  The caller
+ * wipes `out`. */
 MUST_CHECK bool key_make(char out[KEY_CHARS + 1], struct fault *why);
 
 /* An HMAC context with the pepper taken in once: making it costs six times the
@@ -50,5 +50,5 @@ struct key_hasher;
 /* Never NULL. */
 struct key_hasher *key_hasher_create(const uint8_t pepper[PEPPER_BYTES]);
 void key_hasher_destroy(struct key_hasher **hp);
-void key_hash(struct key_hasher *h, struct slice key,
-    uint8_t out[KEY_HASH_BYTES]);
+void key_hash(
+    struct key_hasher *h, struct slice key, uint8_t out[KEY_HASH_BYTES]);

@@ -165,8 +165,8 @@ hold_write(struct hold *h, const struct key_record *changed,
 		ok = fault_set(why, "%s would be larger than %zu bytes", path,
 		    KEY_FILE_MOST_BYTES);
 	else
-		ok = file_replace(path, buf_data(&text), buf_len(&text), 0600,
-		    why);
+		ok = file_replace(
+		    path, buf_data(&text), buf_len(&text), 0600, why);
 	buf_release(&text);
 	free(path);
 	return ok;
@@ -219,8 +219,8 @@ check_request(const struct key_request *q, struct fault *why)
 	if (q->models == NULL)
 		return true;
 	if (q->model_count == 0 || q->model_count > KEY_FILE_MODELS_MOST)
-		return fault_set(why, "a key names 1 to %d models",
-		    KEY_FILE_MODELS_MOST);
+		return fault_set(
+		    why, "a key names 1 to %d models", KEY_FILE_MODELS_MOST);
 	for (size_t i = 0; i < q->model_count; i++)
 		if (!is_writable("model", q->models[i], why))
 			return false;
@@ -267,8 +267,8 @@ revoke_held(struct hold *h, const char *id, int64_t now_ms, struct fault *why)
 }
 
 enum key_change
-key_file_revoke(const char *state_dir, const char *id, int64_t now_ms,
-    struct fault *why)
+key_file_revoke(
+    const char *state_dir, const char *id, int64_t now_ms, struct fault *why)
 {
 	enum key_change done = KEY_FAILED;
 	struct hold h;
@@ -291,8 +291,8 @@ rotate_held(struct hold *h, const char *id, uint64_t grace_ms, int64_t now_ms,
 	if (old->revoked_ms != 0)
 		return KEY_WAS_REVOKED; /* or has a successor already */
 	if (key_record_state(old, now_ms) == KEY_EXPIRED) {
-		fault_set(why, "%s has expired, and so would its successor",
-		    id);
+		fault_set(
+		    why, "%s has expired, and so would its successor", id);
 		return KEY_FAILED;
 	}
 	changed = added = *old;

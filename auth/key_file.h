@@ -6,8 +6,9 @@
  * <state_dir>/keys.lock   flock(2)ed while either is changed
  *
  * A key has id, user, name, models, created_ms, expires_ms, revoked_ms and hash
- * (64 hexadecimal digits); what is not said is left out.  All are 0600.  Needs no running gateway; a running one sees the rename through
- * inotify on the folder.
+ * (64 hexadecimal digits); what is not said is left out.  All are 0600.  Needs
+ * no running gateway; a running one sees the rename through inotify on the
+ * folder.
  */
 #pragma once
 
@@ -22,8 +23,7 @@
 
 /* False, with a sentence for a warning, if `state_dir` lets others look into
  * it.  One that is not there yet is private. */
-MUST_CHECK bool state_dir_is_private(const char *state_dir,
-    struct fault *why);
+MUST_CHECK bool state_dir_is_private(const char *state_dir, struct fault *why);
 
 struct key_request {
 	const char *user;          /* borrowed, like all here */
@@ -36,17 +36,17 @@ struct key_request {
 /* Adds a key.  `out` is the only place where it is ever in clear; the caller
  * shows and wipes it. */
 MUST_CHECK bool key_file_issue(const char *state_dir,
-    const struct key_request *request, int64_t now_ms,
-    char out[KEY_CHARS + 1], struct fault *why);
+    const struct key_request *request, int64_t now_ms, char out[KEY_CHARS + 1],
+    struct fault *why);
 
 enum key_change { KEY_CHANGED, KEY_NOT_FOUND, KEY_WAS_REVOKED, KEY_FAILED };
 
 /* Revokes from `now_ms` on.  KEY_WAS_REVOKED changes nothing. */
-MUST_CHECK enum key_change key_file_revoke(const char *state_dir,
-    const char *id, int64_t now_ms, struct fault *why);
+MUST_CHECK enum key_change key_file_revoke(
+    const char *state_dir, const char *id, int64_t now_ms, struct fault *why);
 
-/* Issues a new key with the old one's user, name, models and expiry; the old one
- * stops at now_ms + grace_ms. */
+/* Issues a new key with the old one's user, name, models and expiry; the old
+ * one stops at now_ms + grace_ms. */
 MUST_CHECK enum key_change key_file_rotate(const char *state_dir,
-    const char *id, uint64_t grace_ms, int64_t now_ms,
-    char out[KEY_CHARS + 1], struct fault *why);
+    const char *id, uint64_t grace_ms, int64_t now_ms, char out[KEY_CHARS + 1],
+    struct fault *why);

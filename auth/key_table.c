@@ -47,8 +47,8 @@ read_text(struct key_table *t, json_t *object, const char *member, char **out,
 	    !is_text(json_string_value(value), json_string_length(value)))
 		return fault_set(why, "\"%s\" is not a text of 1 to %d bytes",
 		    member, KEY_FILE_TEXT_MOST);
-	*out = arena_strndup(&t->memory, json_string_value(value),
-	    json_string_length(value));
+	*out = arena_strndup(
+	    &t->memory, json_string_value(value), json_string_length(value));
 	return true;
 }
 
@@ -75,7 +75,7 @@ read_id(json_t *object, char out[KEY_ID_CHARS + 1], struct fault *why)
 		return fault_set(why, "\"id\" is missing or not an id");
 	for (size_t i = 0; i < KEY_ID_CHARS; i++)
 		if (!((id[i] >= 'a' && id[i] <= 'z') ||
-		        (id[i] >= '0' && id[i] <= '9')))
+			(id[i] >= '0' && id[i] <= '9')))
 			return fault_set(why, "\"id\" is not an id");
 	memcpy(out, id, KEY_ID_CHARS + 1);
 	return true;
@@ -124,14 +124,14 @@ read_models(struct key_table *t, json_t *object, struct key_record *r,
 	if (r->model_count == 0 || r->model_count > KEY_FILE_MODELS_MOST)
 		return fault_set(why, "\"models\" is not a list of 1 to %d",
 		    KEY_FILE_MODELS_MOST);
-	r->models =
-	    arena_alloc(&t->memory, r->model_count * sizeof *r->models);
-	json_array_foreach (list, i, value) {
+	r->models = arena_alloc(&t->memory, r->model_count * sizeof *r->models);
+	json_array_foreach(list, i, value)
+	{
 		if (!json_is_string(value) ||
-		    !is_text(json_string_value(value),
-		        json_string_length(value)))
-			return fault_set(why,
-			    "\"models\" holds what is no name");
+		    !is_text(
+			json_string_value(value), json_string_length(value)))
+			return fault_set(
+			    why, "\"models\" holds what is no name");
 		r->models[i] = arena_strndup(&t->memory,
 		    json_string_value(value), json_string_length(value));
 	}
@@ -141,15 +141,16 @@ read_models(struct key_table *t, json_t *object, struct key_record *r,
 /* What a later version means by a member that we do not know may be a limit:
  * ignoring it would let in too much. */
 static bool
-knows_members(json_t *object, const char *const *known, size_t count,
-    struct fault *why)
+knows_members(
+    json_t *object, const char *const *known, size_t count, struct fault *why)
 {
 	const char *member;
 	json_t *value;
 
 	if (!json_is_object(object))
 		return fault_set(why, "it is not an object");
-	json_object_foreach (object, member, value) {
+	json_object_foreach(object, member, value)
+	{
 		size_t i = 0;
 
 		while (i < count && strcmp(known[i], member) != 0)
@@ -217,17 +218,18 @@ read_records(struct key_table *t, json_t *keys, struct fault *why)
 	size_t i;
 
 	make_room(t, json_array_size(keys));
-	json_array_foreach (keys, i, object) {
+	json_array_foreach(keys, i, object)
+	{
 		struct key_record *r = &t->records[i];
 		uint32_t *slot;
 
 		if (!read_record(t, object, r, &what))
-			return fault_set(why, "key number %zu: %s", i + 1,
-			    what.text);
+			return fault_set(
+			    why, "key number %zu: %s", i + 1, what.text);
 		slot = slot_of(t, r->id);
 		if (*slot != 0)
-			return fault_set(why, "id %s stands there twice",
-			    r->id);
+			return fault_set(
+			    why, "id %s stands there twice", r->id);
 		t->count = i + 1;
 		*slot = (uint32_t)t->count;
 	}
@@ -290,8 +292,9 @@ key_table_parse(struct slice json, const uint8_t *pepper, struct fault *why)
 	if (!read_document(t, document, why))
 		goto out;
 	if (pepper == NULL && t->count > 0) {
-		fault_set(why, "it has keys, but there is no pepper to check "
-		               "them with");
+		fault_set(why,
+		    "it has keys, but there is no pepper to check "
+		    "them with");
 		goto out;
 	}
 	ok = true;
@@ -326,8 +329,9 @@ read_one(const char *state_dir, const char *name, size_t most, bool any_owner,
 	if (!file_read_private(path, most, out, &owner, why)) {
 		found = errno == ENOENT ? IS_MISSING : IS_BAD;
 	} else if (!any_owner && !is_trusted_owner(owner, state_dir)) {
-		fault_set(why, "%s belongs to user number %ld, who is neither "
-		               "this user, nor root, nor the folder's owner",
+		fault_set(why,
+		    "%s belongs to user number %ld, who is neither "
+		    "this user, nor root, nor the folder's owner",
 		    path, (long)owner);
 		found = IS_BAD;
 	}
@@ -337,12 +341,12 @@ read_one(const char *state_dir, const char *name, size_t most, bool any_owner,
 
 /* Sets *has_it; without one that is all. */
 static bool
-read_pepper(const char *state_dir, bool any_owner,
-    uint8_t pepper[PEPPER_BYTES], bool *has_it, struct fault *why)
+read_pepper(const char *state_dir, bool any_owner, uint8_t pepper[PEPPER_BYTES],
+    bool *has_it, struct fault *why)
 {
 	struct buf bytes = {0};
-	enum presence found = read_one(state_dir, PEPPER_FILE_NAME,
-	    PEPPER_BYTES, any_owner, &bytes, why);
+	enum presence found = read_one(
+	    state_dir, PEPPER_FILE_NAME, PEPPER_BYTES, any_owner, &bytes, why);
 	bool ok = found != IS_BAD;
 
 	*has_it = found == IS_THERE;
@@ -361,7 +365,8 @@ read_pepper(const char *state_dir, bool any_owner,
 static struct key_table *
 load(const char *state_dir, bool any_owner, struct fault *why)
 {
-	static const struct slice no_keys = SLICE("{\"version\":1,\"keys\":[]}");
+	static const struct slice no_keys =
+	    SLICE("{\"version\":1,\"keys\":[]}");
 	uint8_t pepper[PEPPER_BYTES];
 	struct key_table *t = NULL;
 	struct buf text = {0};
@@ -382,8 +387,8 @@ load(const char *state_dir, bool any_owner, struct fault *why)
 	    : (struct slice){buf_data(&text), buf_len(&text)};
 	t = key_table_parse(json, has_pepper ? pepper : NULL, &what);
 	if (t == NULL)
-		fault_set(why, "cannot use %s/%s: %s", state_dir,
-		    KEY_FILE_NAME, what.text);
+		fault_set(why, "cannot use %s/%s: %s", state_dir, KEY_FILE_NAME,
+		    what.text);
 out:
 	explicit_bzero(pepper, sizeof pepper);
 	buf_release(&text);

@@ -17,8 +17,8 @@
 struct key_record {
 	char id[KEY_ID_CHARS + 1];
 	char *user;
-	char *name;        /* what its owner calls it, or NULL */
-	char **models;     /* narrows the user's models; NULL: does not */
+	char *name;    /* what its owner calls it, or NULL */
+	char **models; /* narrows the user's models; NULL: does not */
 	size_t model_count;
 	int64_t created_ms;
 	int64_t expires_ms; /* 0: never */
@@ -47,19 +47,19 @@ struct key_table;
  * `state_dir`.  No file, no keys: an empty table.  NULL with the reason for a
  * file that cannot be read whole: damaged, a link, not a regular file, open to
  * others (mode & 077). */
-MUST_CHECK struct key_table *key_table_load(const char *state_dir,
-    struct fault *why);
+MUST_CHECK struct key_table *key_table_load(
+    const char *state_dir, struct fault *why);
 
 /* The same for an administrator's command: as root it may stand before files of
  * any owner, and changes them for whoever that is.  key_table_load() refuses a
  * file that belongs to neither its reader, nor root, nor the folder's owner. */
-MUST_CHECK struct key_table *key_table_load_as_admin(const char *state_dir,
-    struct fault *why);
+MUST_CHECK struct key_table *key_table_load_as_admin(
+    const char *state_dir, struct fault *why);
 
 /* Reads the text of a keys.json.  `pepper` may be NULL; then there must be no
  * keys.  NULL with the reason. */
-MUST_CHECK struct key_table *key_table_parse(struct slice json,
-    const uint8_t *pepper, struct fault *why);
+MUST_CHECK struct key_table *key_table_parse(
+    struct slice json, const uint8_t *pepper, struct fault *why);
 
 /* References are atomic. */
 struct key_table *key_table_ref(struct key_table *t);
@@ -81,8 +81,8 @@ enum key_verdict key_table_check(const struct key_table *t,
 
 /* By id alone (for commands, and to see whether an open stream's key still
  * stands).  NULL if there is none. */
-const struct key_record *key_table_find(const struct key_table *t,
-    const char *id);
+const struct key_record *key_table_find(
+    const struct key_table *t, const char *id);
 
 /* Whether a record may be used at this time; KEY_OK, _REVOKED or _EXPIRED. */
 enum key_verdict key_record_state(const struct key_record *r, int64_t wall_ms);

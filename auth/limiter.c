@@ -46,8 +46,8 @@ debt_ns(const struct limiter *l, uint64_t now_ns)
 }
 
 uint64_t
-limiter_take(struct limiter *l, struct rate_limit limit, uint32_t cost,
-    uint64_t now_ns)
+limiter_take(
+    struct limiter *l, struct rate_limit limit, uint32_t cost, uint64_t now_ns)
 {
 	uint64_t debt, depth;
 
@@ -75,8 +75,8 @@ limiter_give_back(struct limiter *l, struct rate_limit limit, uint32_t cost)
 }
 
 uint32_t
-limiter_remaining(const struct limiter *l, struct rate_limit limit,
-    uint64_t now_ns)
+limiter_remaining(
+    const struct limiter *l, struct rate_limit limit, uint64_t now_ns)
 {
 	uint64_t depth, debt;
 
@@ -92,8 +92,8 @@ limiter_remaining(const struct limiter *l, struct rate_limit limit,
 }
 
 uint64_t
-limiter_reset_ns(const struct limiter *l, struct rate_limit limit,
-    uint64_t now_ns)
+limiter_reset_ns(
+    const struct limiter *l, struct rate_limit limit, uint64_t now_ns)
 {
 	if (limit.per_minute == LIMIT_UNLIMITED || limit.per_minute == 0)
 		return 0;

@@ -22,7 +22,7 @@ struct entry {
 
 struct throttle {
 	struct rate_limit limit;
-	uint64_t seeds[2]; /* so that nobody can aim at one bucket */
+	uint64_t seeds[2];      /* so that nobody can aim at one bucket */
 	struct entry *entries;  /* owned */
 	struct entry **buckets; /* owned */
 	uint32_t capacity, used;

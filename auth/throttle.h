@@ -16,13 +16,13 @@
 
 struct throttle;
 
-/* Remembers at most `capacity` addresses; each may be wrong `per_minute` times a
- * minute, with that burst.  Never NULL. */
+/* Remembers at most `capacity` addresses; each may be wrong `per_minute` times
+ * a minute, with that burst.  Never NULL. */
 struct throttle *throttle_create(uint32_t capacity, uint32_t per_minute);
 
 void throttle_destroy(struct throttle **tp);
 
 /* Counts a wrong key from `a`.  Returns 0 if the address may be told 401, else
  * the ns after which it may try again (429).  IPv6 counts by /64. */
-MUST_CHECK uint64_t throttle_wrong_key(struct throttle *t,
-    const struct address *a, uint64_t now_ns);
+MUST_CHECK uint64_t throttle_wrong_key(
+    struct throttle *t, const struct address *a, uint64_t now_ns);

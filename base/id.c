@@ -6,15 +6,18 @@
 
 #include "base/banned.h"
 
+#define INTERRUPTED_MOST 1000
+
 bool
 random_fill(void *out, size_t len, struct fault *why)
 {
 	char *p = out;
+	int interrupted = 0;
 
 	while (len > 0) {
 		ssize_t n = getrandom(p, len, 0);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && errno == EINTR && ++interrupted < INTERRUPTED_MOST)
 			continue;
 		if (n <= 0)
 			return fault_errno(

@@ -43,6 +43,7 @@ prefix(char *line, size_t room, enum log_level level)
 	    line, room, "%s weir: %s", now, levels[level].word);
 }
 
+PRINTF_LIKE(2, 0)
 static void
 write_line(enum log_level level, const char *fmt, va_list ap)
 {

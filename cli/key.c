@@ -22,7 +22,6 @@
 
 #include "base/banned.h"
 
-#define STATUS_NOT_ALLOWED 4 /* not in group weir */
 #define OPTIONS_EVERYWHERE (OPTION_CONFIG | OPTION_QUIET)
 
 static const struct option options[] = {
@@ -94,7 +93,7 @@ key_check_access(const struct key_run *r, int mode)
 	struct fault why;
 
 	if (access(r->state_dir, mode) != 0 && errno == EACCES)
-		return key_fail(STATUS_NOT_ALLOWED,
+		return key_fail(EXIT_NOT_ALLOWED,
 		    "you may not use the keys in %s. Try the same with sudo, "
 		    "or as the gateway's user",
 		    r->state_dir);
@@ -110,7 +109,8 @@ key_not_found(const char *id)
 	    "there is no key with the id '%s'. See: weir key list", id);
 }
 
-/* Finds the key that was named.  The caller drops the table, also on failure. */
+/* Finds the key that was named.  The caller drops the table, also on failure.
+ */
 int
 key_find(const struct key_run *r, struct key_table **keys,
     const struct key_record **record)
@@ -144,10 +144,9 @@ run_list(const struct key_run *r)
 	if (r->user != NULL && !key_list_has_user(keys, r->user) &&
 	    config_user(r->config, slice_of(r->user)) == NULL)
 		status = key_fail(EXIT_NOT_FOUND,
-		    "%s has no key and is not in %s", r->user,
-		    r->config->path);
+		    "%s has no key and is not in %s", r->user, r->config->path);
 	else if (!key_list_print(keys, r->user, r->state, r->now_ms, form,
-	             !(r->given & OPTION_NO_HEADER), &why))
+		     !(r->given & OPTION_NO_HEADER), &why))
 		status = key_fail(EXIT_FAILED, "%s", why.text);
 	key_table_unref(&keys);
 	return status;
@@ -165,8 +164,7 @@ run_show(const struct key_run *r)
 	if ((status = key_check_access(r, R_OK | X_OK)) != EXIT_OK)
 		return status;
 	status = key_find(r, &keys, &record);
-	if (status == EXIT_OK &&
-	    !key_show_print(record, r->now_ms, form, &why))
+	if (status == EXIT_OK && !key_show_print(record, r->now_ms, form, &why))
 		status = key_fail(EXIT_FAILED, "%s", why.text);
 	key_table_unref(&keys);
 	return status;
@@ -179,9 +177,9 @@ static const struct verb {
 	int takes;           /* OPTION_…, or-ed, beside those of every verb */
 } verbs[] = {
     {"issue", key_run_issue, "USER",
-        OPTION_NAME | OPTION_EXPIRES | OPTION_MODELS},
+	OPTION_NAME | OPTION_EXPIRES | OPTION_MODELS},
     {"list", run_list, NULL,
-        OPTION_USER | OPTION_STATE | OPTION_JSON | OPTION_NO_HEADER},
+	OPTION_USER | OPTION_STATE | OPTION_JSON | OPTION_NO_HEADER},
     {"show", run_show, "ID", OPTION_JSON},
     {"rotate", key_run_rotate, "ID", OPTION_GRACE},
     {"revoke", key_run_revoke, "ID", OPTION_YES},
@@ -215,11 +213,11 @@ read_options(struct key_run *r, int argc, char **argv)
 	int option;
 
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":c:qyh", options, NULL)) !=
-	    -1) {
+	while (
+	    (option = getopt_long(argc, argv, ":c:qyh", options, NULL)) != -1) {
 		if (option == ':')
-			return key_fail(EXIT_USAGE, "%s needs a value",
-			    argv[optind - 1]);
+			return key_fail(
+			    EXIT_USAGE, "%s needs a value", argv[optind - 1]);
 		if (option == '?')
 			return key_fail(EXIT_USAGE,
 			    "there is no option '%s'. See: weir key --help",
@@ -251,8 +249,9 @@ static int
 check_operand(const struct verb *v, int count, const char *operand)
 {
 	if (count != (v->operand == NULL ? 0 : 1))
-		return key_fail(EXIT_USAGE, "`%s` takes %s. See: weir key --help",
-		    v->name, v->operand == NULL ? "only options" : v->operand);
+		return key_fail(EXIT_USAGE,
+		    "`%s` takes %s. See: weir key --help", v->name,
+		    v->operand == NULL ? "only options" : v->operand);
 	if (count == 1 && strncmp(operand, KEY_PREFIX, 8) == 0)
 		return key_fail(EXIT_USAGE,
 		    "that is a key. Give its id, the six characters behind "
@@ -312,7 +311,7 @@ command_key(int argc, char **argv)
 	argv += optind + 1;
 	r.operand = argv[0];
 	if ((status = check_operand(v, argc - optind - 1, r.operand)) !=
-	        EXIT_OK ||
+		EXIT_OK ||
 	    (status = check_options(v, r.given)) != EXIT_OK)
 		return status;
 	return run_verb(v, &r);

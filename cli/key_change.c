@@ -112,10 +112,9 @@ key_run_issue(const struct key_run *r)
 	int status;
 
 	if ((status = read_expiry(r, &q.expires_ms)) != EXIT_OK ||
-	    (status = key_user_find(r->config, r->operand, &user)) !=
-	        EXIT_OK ||
+	    (status = key_user_find(r->config, r->operand, &user)) != EXIT_OK ||
 	    (status = key_models_read(r->config, user, r->models, &models)) !=
-	        EXIT_OK ||
+		EXIT_OK ||
 	    (status = key_check_access(r, R_OK | W_OK | X_OK)) != EXIT_OK)
 		return status;
 	if (models.count > 0) {
@@ -148,7 +147,8 @@ explain_rotated(const struct key_run *r, const char *key, const char *user,
 }
 
 static int
-rotate_key(const struct key_run *r, const struct key_record *old, uint64_t grace_ms)
+rotate_key(
+    const struct key_run *r, const struct key_record *old, uint64_t grace_ms)
 {
 	const struct user_config *user;
 	char key[KEY_CHARS + 1];
@@ -157,8 +157,8 @@ rotate_key(const struct key_run *r, const struct key_record *old, uint64_t grace
 
 	if (status != EXIT_OK)
 		return status;
-	switch (key_file_rotate(r->state_dir, r->operand, grace_ms, r->now_ms,
-	    key, &why)) {
+	switch (key_file_rotate(
+	    r->state_dir, r->operand, grace_ms, r->now_ms, key, &why)) {
 	case KEY_CHANGED:
 		break;
 	case KEY_NOT_FOUND:
@@ -222,8 +222,9 @@ revoke_key(const struct key_run *r, const struct key_record *old)
 		return key_fail(EXIT_FAILED, "nothing was changed");
 	switch (key_file_revoke(r->state_dir, r->operand, r->now_ms, &why)) {
 	case KEY_CHANGED:
-		key_say(r, "Revoked %s (%s). New requests get 401. Open streams of "
-		       "it are cut within 5 seconds by a running gateway.\n",
+		key_say(r,
+		    "Revoked %s (%s). New requests get 401. Open streams of "
+		    "it are cut within 5 seconds by a running gateway.\n",
 		    old->id, old->user);
 		return EXIT_OK;
 	case KEY_WAS_REVOKED:
@@ -252,4 +253,3 @@ key_run_revoke(const struct key_run *r)
 	key_table_unref(&keys);
 	return status;
 }
-

@@ -204,8 +204,8 @@ key_list_print(const struct key_table *keys, const char *user,
 }
 
 bool
-key_show_print(const struct key_record *r, int64_t now_ms,
-    enum table_form form, struct fault *why)
+key_show_print(const struct key_record *r, int64_t now_ms, enum table_form form,
+    struct fault *why)
 {
 	struct table *t =
 	    table_create(show_columns, COUNT_OF(show_columns), form);

@@ -24,8 +24,8 @@ static void
 put_yaml(struct buf *out, const char *name)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
-	                            "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	                            "0123456789_-./";
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789_-./";
 	struct json_out o = json_out_to(out);
 
 	if (name[0] != '\0' && strchr("-./", name[0]) == NULL &&
@@ -64,8 +64,9 @@ print_missing_user(const struct config *c, const char *name)
 		buf_printf(&out, "; did you mean %s?\nElse add", nearest);
 	else
 		buf_puts(&out, ". Add");
-	buf_puts(&out, " this line under `users:`, reload, and issue the key "
-	               "again:\n  ");
+	buf_puts(&out,
+	    " this line under `users:`, reload, and issue the key "
+	    "again:\n  ");
 	put_yaml(&out, name);
 	buf_puts(&out, ": {models: [");
 	put_yaml(&out, c->model_count > 0 ? c->models[0].name : "*");
@@ -74,8 +75,8 @@ print_missing_user(const struct config *c, const char *name)
 }
 
 int
-key_user_find(const struct config *c, const char *name,
-    const struct user_config **user)
+key_user_find(
+    const struct config *c, const char *name, const struct user_config **user)
 {
 	*user = config_user(c, slice_of(name));
 	if (*user == NULL) {
@@ -94,8 +95,8 @@ key_user_find(const struct config *c, const char *name,
 
 /* What may be used: all, or the user's own. */
 static void
-put_usable(struct buf *out, const struct config *c,
-    const struct user_config *user)
+put_usable(
+    struct buf *out, const struct config *c, const struct user_config *user)
 {
 	const char *before = "";
 
@@ -115,12 +116,14 @@ refuse_model(const struct config *c, const struct user_config *user,
 	struct buf out = {0};
 
 	if (exists)
-		buf_printf(&out, "%s may not use the model '%.*s'; the models "
-		                 "of %s: ",
+		buf_printf(&out,
+		    "%s may not use the model '%.*s'; the models "
+		    "of %s: ",
 		    user->name, (int)name.len, name.p, user->name);
 	else
-		buf_printf(&out, "There is no model '%.*s' in %s; the models "
-		                 "of %s: ",
+		buf_printf(&out,
+		    "There is no model '%.*s' in %s; the models "
+		    "of %s: ",
 		    (int)name.len, name.p, c->path, user->name);
 	put_usable(&out, c, user);
 	print_and_release(&out);
@@ -164,8 +167,8 @@ key_models_read(const struct config *c, const struct user_config *user,
 	models->count = 0;
 	while (text != NULL && status == EXIT_OK) {
 		const char *comma = strchr(text, ',');
-		size_t len = comma == NULL ? strlen(text)
-		                           : (size_t)(comma - text);
+		size_t len =
+		    comma == NULL ? strlen(text) : (size_t)(comma - text);
 		struct slice name = slice_trim((struct slice){text, len});
 
 		if (name.len == 0) {
@@ -188,8 +191,9 @@ key_models_describe(const struct key_models *models,
 		buf_puts(out, "all models");
 		return;
 	}
-	buf_puts(out, models->count == 0 && user->model_count == 0 ? "no models"
-	                                                           : "models");
+	buf_puts(out,
+	    models->count == 0 && user->model_count == 0 ? "no models"
+							 : "models");
 	for (size_t i = 0; i < models->count; i++)
 		buf_printf(out, " %s", models->names[i]);
 	for (size_t i = 0; models->count == 0 && i < user->model_count; i++)

@@ -19,15 +19,15 @@ struct key_models {
 	size_t count;
 };
 
-/* Sets `*user`, borrowed from `c`, if keys may be made for it.  Returns EXIT_OK,
- * EXIT_NOT_FOUND after printing the line that the configuration needs, or
- * EXIT_FAILED for a user who comes without a key. */
-MUST_CHECK int key_user_find(const struct config *c, const char *name,
-    const struct user_config **user);
+/* Sets `*user`, borrowed from `c`, if keys may be made for it.  Returns
+ * EXIT_OK, EXIT_NOT_FOUND after printing the line that the configuration needs,
+ * or EXIT_FAILED for a user who comes without a key. */
+MUST_CHECK int key_user_find(
+    const struct config *c, const char *name, const struct user_config **user);
 
 /* Reads "a,b" into names as the configuration writes them, aliases resolved.
- * Returns EXIT_OK, EXIT_USAGE, EXIT_NOT_FOUND for a model that does not exist, or
- * EXIT_FAILED for one that the user may not use. */
+ * Returns EXIT_OK, EXIT_USAGE, EXIT_NOT_FOUND for a model that does not exist,
+ * or EXIT_FAILED for one that the user may not use. */
 MUST_CHECK int key_models_read(const struct config *c,
     const struct user_config *user, const char *text,
     struct key_models *models);

@@ -1,5 +1,6 @@
 /*
- * key_run.h - one run of `weir key`: what was asked for, and how its verbs talk.
+ * key_run.h - one run of `weir key`: what was asked for, and how its verbs
+ * talk.
  *
  * key.c reads the line and has the verbs that look, key_change.c those that
  * change keys.

@@ -3,6 +3,7 @@
  *
  * One table of commands; help and dispatch come from it.
  */
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,7 @@ command_help(int argc, char **argv)
 		      "1    failed\n"
 		      "2    wrong usage: unknown command or flag\n"
 		      "3    the check found problems\n"
+		      "4    not allowed: the files belong to somebody else\n"
 		      "5    not found: no such user, key or model\n",
 		    stdout);
 		return EXIT_OK;
@@ -121,6 +123,7 @@ main(int argc, char **argv)
 	char *name;
 
 	umask(0077);
+	setlocale(LC_CTYPE, ""); /* for the widths of columns */
 	if (argc <= at) {
 		print_usage(stderr);
 		return EXIT_USAGE;

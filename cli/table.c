@@ -43,8 +43,8 @@ table_form_for(bool wants_json)
 }
 
 struct table *
-table_create(const struct table_column *columns, size_t count,
-    enum table_form form)
+table_create(
+    const struct table_column *columns, size_t count, enum table_form form)
 {
 	struct table *t = xcalloc(sizeof *t);
 
@@ -82,8 +82,8 @@ table_row(struct table *t)
 {
 	if (t->row_count == t->row_room) {
 		t->row_room = t->row_room == 0 ? 16 : 2 * t->row_room;
-		t->cells = xrealloc_array(t->cells,
-		    t->row_room * t->column_count, sizeof *t->cells);
+		t->cells = xrealloc_array(
+		    t->cells, t->row_room * t->column_count, sizeof *t->cells);
 	}
 	memset(&t->cells[t->row_count * t->column_count], 0,
 	    t->column_count * sizeof *t->cells);
@@ -98,8 +98,8 @@ cell_at(const struct table *t, size_t row, size_t column)
 }
 
 void
-table_set(struct table *t, size_t column, const char *for_people,
-    const char *exact)
+table_set(
+    struct table *t, size_t column, const char *for_people, const char *exact)
 {
 	struct cell *c = cell_at(t, t->row_count - 1, column);
 
@@ -144,8 +144,8 @@ table_set_number(struct table *t, size_t column, int64_t n)
 }
 
 void
-table_set_time(struct table *t, size_t column, int64_t wall_ms,
-    const char *for_people)
+table_set_time(
+    struct table *t, size_t column, int64_t wall_ms, const char *for_people)
 {
 	char exact[CLOCK_TEXT_BYTES], local[64] = "";
 	time_t seconds = (time_t)(wall_ms / 1000);
@@ -176,7 +176,7 @@ add_columns(struct libscols_table *lines, const struct table *t)
 		if (t->columns[i].title == NULL)
 			continue;
 		if (scols_table_new_column(lines, t->columns[i].title, 0,
-		        is_left ? 0 : SCOLS_FL_RIGHT) == NULL)
+			is_left ? 0 : SCOLS_FL_RIGHT) == NULL)
 			return false;
 	}
 	return true;
@@ -193,8 +193,8 @@ add_line(struct libscols_table *lines, const struct table *t, size_t row)
 	for (size_t i = 0; i < t->column_count; i++) {
 		if (t->columns[i].title == NULL)
 			continue;
-		if (scols_line_set_data(line, at++,
-		        shown(cell_at(t, row, i))) != 0)
+		if (scols_line_set_data(
+			line, at++, shown(cell_at(t, row, i))) != 0)
 			return false;
 	}
 	return true;
@@ -295,8 +295,8 @@ write_object(struct json_out *o, const struct table *t, size_t row)
 
 /* All rows as an array, or only the newest as an object. */
 static void
-print_for_programs(const struct table *t, FILE *out, const char *member,
-    bool is_one)
+print_for_programs(
+    const struct table *t, FILE *out, const char *member, bool is_one)
 {
 	struct buf text = {0};
 	struct json_out o = json_out_to(&text);
@@ -327,8 +327,8 @@ flush(FILE *out, struct fault *why)
 }
 
 bool
-table_print(const struct table *t, FILE *out, const char *rows,
-    struct fault *why)
+table_print(
+    const struct table *t, FILE *out, const char *rows, struct fault *why)
 {
 	switch (t->form) {
 	case TABLE_FOR_PEOPLE:
@@ -360,8 +360,8 @@ widest_title(const struct table *t)
 }
 
 bool
-table_print_one(const struct table *t, FILE *out, const char *row,
-    struct fault *why)
+table_print_one(
+    const struct table *t, FILE *out, const char *row, struct fault *why)
 {
 	int width = widest_title(t);
 

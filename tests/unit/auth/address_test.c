@@ -168,9 +168,9 @@ wrong_ranges_are_refused_with_a_reason(void **state)
 static void
 a_list_knows_the_borders_of_its_ranges(void **state)
 {
-	static const char *const ranges[] = {"192.168.1.0/24",
-	    "100.64.0.0/10", "127.0.0.1", "fd7a:115c:a1e0::/48",
-	    "10.1.2.3/32", "2001:db8::1/128"};
+	static const char *const ranges[] = {"192.168.1.0/24", "100.64.0.0/10",
+	    "127.0.0.1", "fd7a:115c:a1e0::/48", "10.1.2.3/32",
+	    "2001:db8::1/128"};
 	struct address_list *l = sealed(ranges, COUNT_OF(ranges));
 
 	(void)state;
@@ -245,8 +245,8 @@ merging_changes_nothing(void **state)
 		unsigned bits = 17 + (unsigned)random() % 16;
 
 		mask[i] = 0xffffffffu << (32 - bits);
-		first[i] = (0x0a000000u | ((uint32_t)random() & 0x3ffff)) &
-		    mask[i];
+		first[i] =
+		    (0x0a000000u | ((uint32_t)random() & 0x3ffff)) & mask[i];
 		snprintf(text, sizeof text, "%u.%u.%u.%u/%u", first[i] >> 24,
 		    first[i] >> 16 & 255, first[i] >> 8 & 255, first[i] & 255,
 		    bits);

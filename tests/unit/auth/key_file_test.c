@@ -153,8 +153,7 @@ a_key_keeps_all_that_was_said_of_it(void **state)
 static void
 files_and_a_missing_folder_are_made_private(void **state)
 {
-	static const char *const names[] = {"keys.json", "pepper",
-	    "keys.lock"};
+	static const char *const names[] = {"keys.json", "pepper", "keys.lock"};
 	char key[KEY_CHARS + 1], id[KEY_ID_CHARS + 1], dir[128];
 
 	snprintf(dir, sizeof dir, "%s/deep/state", (char *)*state);
@@ -183,8 +182,8 @@ the_secret_is_nowhere_in_the_folder(void **state)
 			continue;
 		b = content(path_in(*state, entry->d_name));
 		if (buf_len(&b) > 0)
-			assert_null(memmem(buf_data(&b), buf_len(&b),
-			    key + 15, 32));
+			assert_null(
+			    memmem(buf_data(&b), buf_len(&b), key + 15, 32));
 		buf_release(&b);
 		files++;
 	}
@@ -204,19 +203,18 @@ a_revoked_key_stops_at_once(void **state)
 	assert_int_equal(key_file_revoke(*state, id, NOW, &why), KEY_CHANGED);
 	assert_int_equal(judge(*state, key, NOW), KEY_REVOKED);
 	assert_int_equal(judge(*state, other, NOW), KEY_OK);
-	assert_int_equal(key_file_revoke(*state, id, NOW + 5, &why),
-	    KEY_WAS_REVOKED);
-	assert_int_equal(key_file_revoke(*state, "k?????", NOW, &why),
-	    KEY_NOT_FOUND);
-	assert_int_equal(key_file_revoke(*state, "", NOW, &why),
-	    KEY_NOT_FOUND);
+	assert_int_equal(
+	    key_file_revoke(*state, id, NOW + 5, &why), KEY_WAS_REVOKED);
+	assert_int_equal(
+	    key_file_revoke(*state, "k?????", NOW, &why), KEY_NOT_FOUND);
+	assert_int_equal(key_file_revoke(*state, "", NOW, &why), KEY_NOT_FOUND);
 }
 
 static void
 after_rotation_both_keys_work_until_the_grace_is_over(void **state)
 {
-	const struct key_request q = {.user = "bob", .name = "laptop",
-	    .expires_ms = NOW + 9 * DAY};
+	const struct key_request q = {
+	    .user = "bob", .name = "laptop", .expires_ms = NOW + 9 * DAY};
 	char old[KEY_CHARS + 1], new[KEY_CHARS + 1], id[KEY_ID_CHARS + 1];
 	const struct key_record *r;
 	struct key_table *t;
@@ -225,8 +223,7 @@ after_rotation_both_keys_work_until_the_grace_is_over(void **state)
 	assert_true(key_file_issue(*state, &q, NOW, old, &why));
 	snprintf(id, sizeof id, "%.6s", key_id(slice_of(old)).p);
 	assert_int_equal(
-	    key_file_rotate(*state, id, DAY, NOW + 1, new, &why),
-	    KEY_CHANGED);
+	    key_file_rotate(*state, id, DAY, NOW + 1, new, &why), KEY_CHANGED);
 	assert_int_equal(judge(*state, old, NOW + DAY), KEY_OK);
 	assert_int_equal(judge(*state, old, NOW + 1 + DAY), KEY_REVOKED);
 	assert_int_equal(judge(*state, new, NOW + 1 + DAY), KEY_OK);
@@ -252,8 +249,8 @@ rotation_without_grace_stops_the_old_key_now(void **state)
 	struct fault why;
 
 	issue(*state, old, id);
-	assert_int_equal(key_file_rotate(*state, id, 0, NOW, new, &why),
-	    KEY_CHANGED);
+	assert_int_equal(
+	    key_file_rotate(*state, id, 0, NOW, new, &why), KEY_CHANGED);
 	assert_int_equal(judge(*state, old, NOW), KEY_REVOKED);
 	assert_int_equal(judge(*state, new, NOW), KEY_OK);
 }
@@ -268,8 +265,8 @@ an_expired_key_has_no_successor(void **state)
 
 	assert_true(key_file_issue(*state, &q, NOW, old, &why));
 	snprintf(id, sizeof id, "%.6s", key_id(slice_of(old)).p);
-	assert_int_equal(key_file_rotate(*state, id, DAY, NOW + 1, new, &why),
-	    KEY_FAILED);
+	assert_int_equal(
+	    key_file_rotate(*state, id, DAY, NOW + 1, new, &why), KEY_FAILED);
 	assert_non_null(strstr(why.text, "expired"));
 	t = loaded(*state);
 	assert_int_equal(key_table_count(t), 1);
@@ -369,8 +366,7 @@ a_failed_write_leaves_the_old_file_whole(void **state)
 static void
 owner_group_and_mode_survive_when_root_writes(void **state)
 {
-	static const char *const names[] = {"keys.json", "pepper",
-	    "keys.lock"};
+	static const char *const names[] = {"keys.json", "pepper", "keys.lock"};
 	char key[KEY_CHARS + 1], id[KEY_ID_CHARS + 1];
 
 	if (geteuid() != 0) {
@@ -446,7 +442,7 @@ two_processes_lose_no_key_and_a_reader_sees_none_torn(void **state)
 
 		assert_int_equal(read(pipes[0], key, KEY_CHARS), KEY_CHARS);
 		assert_int_equal(key_table_check(t, h,
-		                     (struct slice){key, KEY_CHARS}, NOW, &r),
+				     (struct slice){key, KEY_CHARS}, NOW, &r),
 		    KEY_OK);
 	}
 	close(pipes[0]);
@@ -469,7 +465,7 @@ a_folder_open_to_others_is_told(void **state)
 	assert_false(state_dir_is_private("/dev/null", &why));
 }
 
-#define IN_FOLDER(test)                                                        \
+#define IN_FOLDER(test) \
 	cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
 
 int

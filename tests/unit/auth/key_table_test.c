@@ -17,8 +17,7 @@
 #include "base/mem.h"
 
 #define NOW INT64_C(1780000000000)
-#define HASH                                                                   \
-	"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define HASH "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define DOCUMENT(keys) "{\"version\":1,\"keys\":[" keys "]}"
 #define RECORD(id) "{\"id\":\"" id "\",\"user\":\"bob\",\"hash\":\"" HASH "\"}"
 
@@ -116,7 +115,7 @@ judge(const struct key_table *t, const char *key, size_t len, int64_t now_ms)
 
 	assert_int_equal(r != NULL,
 	    verdict == KEY_OK || verdict == KEY_REVOKED ||
-	        verdict == KEY_EXPIRED);
+		verdict == KEY_EXPIRED);
 	key_hasher_destroy(&h);
 	return verdict;
 }
@@ -172,8 +171,8 @@ every_change_of_one_character_is_refused(void **state)
 				continue;
 			key[i] = (char)c;
 			verdict = judge(t, key, KEY_CHARS, NOW);
-			assert_true(verdict == KEY_FOREIGN ||
-			    verdict == KEY_MISTYPED);
+			assert_true(
+			    verdict == KEY_FOREIGN || verdict == KEY_MISTYPED);
 		}
 		key[i] = kept;
 	}
@@ -194,8 +193,8 @@ a_known_id_with_another_secret_is_unknown(void **state)
 	assert_true(key_make(key, &why));
 	id = key_id(slice_of(key));
 	snprintf(json, sizeof json,
-	    DOCUMENT("{\"id\":\"%.6s\",\"user\":\"bob\",\"hash\":\"" HASH
-	             "\"}"),
+	    DOCUMENT(
+		"{\"id\":\"%.6s\",\"user\":\"bob\",\"hash\":\"" HASH "\"}"),
 	    id.p);
 	t = key_table_parse(slice_of(json), pepper, &why);
 	assert_non_null(t);
@@ -218,8 +217,8 @@ a_stored_hash_is_no_key(void **state)
 	for (size_t i = 0; i < KEY_HASH_BYTES; i++)
 		snprintf(hex + 2 * i, 3, "%02x", r->hash[i]);
 	assert_int_equal(judge(t, hex, sizeof hex - 1, NOW), KEY_FOREIGN);
-	assert_int_equal(judge(t, (const char *)r->hash, KEY_HASH_BYTES, NOW),
-	    KEY_FOREIGN);
+	assert_int_equal(
+	    judge(t, (const char *)r->hash, KEY_HASH_BYTES, NOW), KEY_FOREIGN);
 	key_table_unref(&t);
 }
 
@@ -267,30 +266,30 @@ damaged_text_is_refused_with_what_is_wrong(void **state)
 	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"a\\nb\"}"), "\"user\""},
 	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"bob\"}"), "\"hash\""},
 	    {DOCUMENT("{\"id\":\"k00000\",\"hash\":\"" HASH "\"}"),
-	        "\"user\" is missing"},
+		"\"user\" is missing"},
 	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\",\"hash\":\"00\"}"),
-	        "\"hash\""},
+		"\"hash\""},
 	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\",\"models\":[]}"),
-	        "\"models\""},
+		"\"models\""},
 	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\",\"models\":\"a\"}"),
-	        "\"models\""},
+		"\"models\""},
 	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\",\"models\":[1]}"),
-	        "\"models\""},
+		"\"models\""},
 	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\","
-	              "\"expires_ms\":\"never\"}"),
-	        "\"expires_ms\""},
+		      "\"expires_ms\":\"never\"}"),
+		"\"expires_ms\""},
 	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\",\"revoked_ms\":0}"),
-	        "\"revoked_ms\""},
+		"\"revoked_ms\""},
 	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\",\"limit\":1}"),
-	        "\"limit\" is not known"},
+		"\"limit\" is not known"},
 	    {DOCUMENT(RECORD("k00000") "," RECORD("k00000")), "twice"},
 	};
 	struct fault why;
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
-		struct key_table *t = key_table_parse(
-		    slice_of(cases[i].json), pepper, &why);
+		struct key_table *t =
+		    key_table_parse(slice_of(cases[i].json), pepper, &why);
 
 		if (t != NULL)
 			fail_msg("taken: %s", cases[i].json);
@@ -310,10 +309,10 @@ every_cut_of_a_file_is_refused(void **state)
 
 	(void)state;
 	for (size_t len = 0; len < sizeof whole - 1; len++)
-		assert_null(key_table_parse((struct slice){whole, len},
-		    pepper, &why));
-	t = key_table_parse((struct slice){whole, sizeof whole - 1}, pepper,
-	    &why);
+		assert_null(
+		    key_table_parse((struct slice){whole, len}, pepper, &why));
+	t = key_table_parse(
+	    (struct slice){whole, sizeof whole - 1}, pepper, &why);
 	assert_int_equal(key_table_count(t), 2);
 	assert_string_equal(key_table_at(t, 0)->id, "k00000");
 	assert_string_equal(key_table_find(t, "k00001")->id, "k00001");
@@ -380,8 +379,7 @@ links_pipes_and_folders_are_refused(void **state)
 	for (size_t i = 0; i < COUNT_OF(names); i++) {
 		char *path;
 
-		snprintf(aside, sizeof aside, "%s",
-		    path_in(*state, "aside"));
+		snprintf(aside, sizeof aside, "%s", path_in(*state, "aside"));
 		path = path_in(*state, names[i]);
 		assert_int_equal(rename(path, aside), 0);
 		assert_int_equal(symlink(aside, path), 0);
@@ -461,19 +459,19 @@ many_keys_are_all_found(void **state)
 		    "\"}",
 		    i == 0 ? "" : ",", i, i);
 	buf_puts(&json, "]}");
-	t = key_table_parse((struct slice){buf_data(&json), buf_len(&json)},
-	    pepper, &why);
+	t = key_table_parse(
+	    (struct slice){buf_data(&json), buf_len(&json)}, pepper, &why);
 	assert_non_null(t);
 	for (int i = 0; i < KEYS; i++) {
 		snprintf(id, sizeof id, "k%05d", i);
-		assert_ptr_equal(key_table_find(t, id),
-		    key_table_at(t, (size_t)i));
+		assert_ptr_equal(
+		    key_table_find(t, id), key_table_at(t, (size_t)i));
 	}
 	key_table_unref(&t);
 	buf_release(&json);
 }
 
-#define IN_FOLDER(test)                                                        \
+#define IN_FOLDER(test) \
 	cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
 
 int

@@ -9,8 +9,7 @@
 
 #include "auth/key.h"
 
-#define BASE62                                                                 \
-	"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#define BASE62 "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 static void
 made(char key[KEY_CHARS + 1])
@@ -45,15 +44,13 @@ static void
 the_check_is_the_crc_of_all_before_it(void **state)
 {
 	(void)state;
-	assert_int_equal(
-	    key_form(SLICE("sk-weir-k00000-"
-	                   "00000000000000000000000000000000"
-	                   "4BbN8h")),
+	assert_int_equal(key_form(SLICE("sk-weir-k00000-"
+					"00000000000000000000000000000000"
+					"4BbN8h")),
 	    KEY_FORM_OK);
-	assert_int_equal(
-	    key_form(SLICE("sk-weir-k7q2m9-"
-	                   "9tXwGf3VnQ4hYb6KzR1cJ8sM2pLd0EuA"
-	                   "3lbcOo")),
+	assert_int_equal(key_form(SLICE("sk-weir-k7q2m9-"
+					"9tXwGf3VnQ4hYb6KzR1cJ8sM2pLd0EuA"
+					"3lbcOo")),
 	    KEY_FORM_OK);
 }
 
@@ -185,7 +182,7 @@ main(void)
 	    cmocka_unit_test(every_change_of_one_character_is_seen),
 	    cmocka_unit_test(neighbours_swapped_are_seen),
 	    cmocka_unit_test(
-	        other_lengths_are_mistyped_and_other_prefixes_foreign),
+		other_lengths_are_mistyped_and_other_prefixes_foreign),
 	    cmocka_unit_test(every_character_is_about_as_likely),
 	    cmocka_unit_test(keys_differ),
 	    cmocka_unit_test(the_hash_is_hmac_sha_256_again_and_again),

@@ -164,14 +164,14 @@ next_arrival(uint64_t now, uint64_t last_wait)
 		return now + (uint64_t)random() % SECOND;
 	default:
 		return random() % 50 == 0 ? now + 2 * MINUTE
-		                          : now + (uint64_t)random() % 1000;
+					  : now + (uint64_t)random() % 1000;
 	}
 }
 
-/* For every pair of admissions i <= j: what passed in between, both included, is
- * at most per_minute * W + burst.  That is so for all pairs if and only if it is
- * for the pair with the smallest "passed before i - rate * time of i", so that
- * one pass over them is enough. */
+/* For every pair of admissions i <= j: what passed in between, both included,
+ * is at most per_minute * W + burst.  That is so for all pairs if and only if
+ * it is for the pair with the smallest "passed before i - rate * time of i", so
+ * that one pass over them is enough. */
 static void
 check_bound(struct rate_limit limit, int arrivals)
 {
@@ -187,13 +187,13 @@ check_bound(struct rate_limit limit, int arrivals)
 		wait = limiter_take(&l, limit, cost, now);
 		if (wait != 0)
 			continue;
-		wide level = passed * (wide)MINUTE -
-		    (wide)limit.per_minute * (wide)now;
+		wide level =
+		    passed * (wide)MINUTE - (wide)limit.per_minute * (wide)now;
 		if (i == 0 || level < least)
 			least = level;
 		passed += cost;
-		level = passed * (wide)MINUTE -
-		    (wide)limit.per_minute * (wide)now;
+		level =
+		    passed * (wide)MINUTE - (wide)limit.per_minute * (wide)now;
 		assert_true(level - least <= (wide)limit.burst * (wide)MINUTE);
 	}
 	assert_true(passed > 0);
@@ -245,7 +245,7 @@ main(void)
 	    cmocka_unit_test(a_changed_limit_takes_effect_at_once),
 	    cmocka_unit_test(the_largest_numbers_do_not_overflow),
 	    cmocka_unit_test(
-	        no_window_lets_more_pass_than_its_rate_and_one_burst),
+		no_window_lets_more_pass_than_its_rate_and_one_burst),
 	    cmocka_unit_test(a_patient_client_gets_its_rate),
 	};
 

@@ -72,7 +72,7 @@ a_full_table_forgets_who_was_seen_longest_ago(void **state)
 	assert_int_equal(wrong_from(t, "10.0.0.1", 0), 0);
 	assert_int_equal(wrong_from(t, "10.0.0.2", 0), 0);
 	assert_int_equal(wrong_from(t, "10.0.0.3", 0), 0);
-	assert_true(wrong_from(t, "10.0.0.1", 0) > 0); /* seen again */
+	assert_true(wrong_from(t, "10.0.0.1", 0) > 0);     /* seen again */
 	assert_int_equal(wrong_from(t, "10.0.0.4", 0), 0); /* 2 goes */
 	assert_true(wrong_from(t, "10.0.0.1", 0) > 0);
 	assert_true(wrong_from(t, "10.0.0.3", 0) > 0);

@@ -468,6 +468,28 @@ a_tail_of_zeros_is_moved_aside(void **state)
 }
 
 static void
+a_file_cut_short_by_others_goes_on_with_whole_lines(void **state)
+{
+	struct place *p = *state;
+	struct ledger *l = open_ledger(p);
+	struct ledger_entry last;
+	uint64_t seq = 3; /* what was written before is gone */
+	struct buf b;
+
+	for (int i = 0; i < 3; i++)
+		add(l, "alice", i);
+	WAIT_UNTIL(ledger_count(l) == 3);
+	assert_int_equal(truncate(p->path, 10), 0);
+	add(l, "alice", 3);
+	ledger_close(&l);
+	check_lines(p->path, &seq, &last);
+	assert_int_equal(seq, 4);
+	b = take_torn(p);
+	assert_int_equal(buf_len(&b), 10);
+	buf_release(&b);
+}
+
+static void
 a_ledger_has_one_writer(void **state)
 {
 	struct place *p = *state;
@@ -511,6 +533,7 @@ main(void)
 	    TEST(a_torn_tail_is_moved_aside),
 	    TEST(a_last_line_that_lacks_only_its_newline_is_kept),
 	    TEST(a_tail_of_zeros_is_moved_aside),
+	    TEST(a_file_cut_short_by_others_goes_on_with_whole_lines),
 	    TEST(a_ledger_has_one_writer),
 	    TEST(what_is_no_file_is_refused),
 	};
