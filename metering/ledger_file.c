@@ -377,8 +377,7 @@ ledger_file_sync(struct ledger_file *f, struct fault *why)
 		return false;
 	}
 	f->is_dirty = false;
-	/* Nobody reads these pages soon; the next ones can have their memory.
-	 */
+	/* Nobody reads these pages soon; others can have their memory. */
 	posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
 	return true;
 }

@@ -45,7 +45,7 @@ exchange_create(struct client *c, enum server_api api,
 	x->arrived_ms = clock_wall_ms();
 	x->arrived_ns = clock_mono_ns();
 	ulid_make(&c->w->ids, x->arrived_ms, x->id);
-	x->relay.hidden_from = SIZE_MAX;
+	relay_reset(x);
 	list_append(&c->w->exchanges, &x->link);
 	c->x = x;
 	return x;
@@ -371,6 +371,9 @@ exchange_end(struct exchange *x, enum end e, const char *message)
 	if (x->has_ended)
 		return OVER;
 	x->has_ended = true;
+	/* The attempt that was under way, or that answered. */
+	if (x->step == STEP_RELAY)
+		attempt_close(x, end_facts(e)->text);
 	upconn_close(&x->up);
 	if (x->has_slot)
 		gate_give_slot(x->w->gateway->gate,

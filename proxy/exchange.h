@@ -74,8 +74,8 @@ struct relay {
 	bool is_coded;             /* has a Content-Encoding */
 	struct inflater *inflater; /* owned; NULL: not coded, or in a way not
 				      known */
-	struct tap tap;
 	uint64_t last_byte_ns;
+	struct tap tap; /* last: what stands before it is zeroed at a reset */
 };
 
 struct exchange {
@@ -179,10 +179,12 @@ enum next attempt_failed(struct exchange *x, unsigned when, enum end e,
     const char *result, const char *fmt, ...) PRINTF_LIKE(5, 6);
 
 /* Writes the result of the current attempt down, with its usage if it brought
- * any. */
+ * any; its connection must still be there. */
 void attempt_close(struct exchange *x, const char *result);
 
-/* relay.c: the answer of the connection that forward opened. */
+/* relay.c: the answer of the connection that forward opened.  relay_reset()
+ * forgets the attempt before. */
+void relay_reset(struct exchange *x);
 void relay_begin(struct exchange *x);
 void relay_release(struct relay *r);
 void relay_on_data(struct exchange *x, char *p, size_t len);

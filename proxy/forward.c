@@ -113,7 +113,6 @@ step_forward(struct exchange *x)
 		    why.text);
 	pieces = make_request(x, &count);
 	relay_begin(x);
-	x->was_sent = true;
 	x->step = STEP_RELAY;
 	upconn_send(x->up, pieces, count);
 	return WAIT;

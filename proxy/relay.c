@@ -43,14 +43,21 @@ set_deadline(struct exchange *x, uint64_t now)
 }
 
 void
-relay_begin(struct exchange *x)
+relay_reset(struct exchange *x)
 {
 	struct relay *r = &x->relay;
 
 	relay_release(r);
-	*r = (struct relay){.state = RELAY_HEAD, .hidden_from = SIZE_MAX};
+	memset(r, 0, offsetof(struct relay, tap));
+	r->hidden_from = SIZE_MAX;
 	tap_init(&r->tap, x->api, x->facts.is_stream, x->asks_usage);
-	x->sent_ns = r->last_byte_ns = clock_mono_ns();
+}
+
+void
+relay_begin(struct exchange *x)
+{
+	relay_reset(x);
+	x->sent_ns = x->relay.last_byte_ns = clock_mono_ns();
 	set_deadline(x, x->sent_ns);
 }
 

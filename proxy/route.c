@@ -100,6 +100,7 @@ attempt_failed(struct exchange *x, unsigned when, enum end e,
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	attempt_close(x, result);
+	relay_reset(x);
 	upconn_close(&x->up);
 	if (x->has_slot)
 		gate_give_slot(x->w->gateway->gate,

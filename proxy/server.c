@@ -242,6 +242,8 @@ start(struct server *s, struct config *config, struct fault *why)
 	char writer[ULID_CHARS + 1];
 
 	g->max_connections = connection_limit(config);
+	if (!state_dir_is_private(state_dir, why))
+		log_warning("%s", why->text);
 	if (!lock_state(s, state_dir, why) || !watch_files(s, state_dir, why) ||
 	    !find_listen_addresses(s, config, why) ||
 	    (s->keys = key_table_load(state_dir, why)) == NULL ||

@@ -9,26 +9,39 @@
 /* Bytes of text that are taken for a token when nobody says. */
 #define BYTES_A_TOKEN 4
 
+/* Whether the upstream may have worked on the request: it was given it, and has
+ * not refused it. */
+static bool
+may_have_worked(const struct exchange *x)
+{
+	int status = x->relay.status;
+
+	if (status >= 200)
+		return status < 300;
+	return x->up != NULL && upconn_has_sent(x->up);
+}
+
 /* The counts of the attempt that has just ended.  What the upstream said is
  * taken if its answer was whole; else, and if it said nothing, the bytes seen
- * are counted.  No answer, or an error that names no usage, cost nothing. */
+ * are counted.  No connection, or an error that names no usage, cost nothing.
+ */
 static enum usage_source
 read_usage(const struct exchange *x, struct usage *u)
 {
 	const struct tap *t = &x->relay.tap;
-	bool is_answer = x->relay.status >= 200 && x->relay.status < 300;
+	bool has_worked = may_have_worked(x);
 	int64_t input, output;
 
 	*u = USAGE_UNKNOWN;
 	if (x->api == API_COUNT_TOKENS)
 		return USAGE_NONE;
 	if (usage_is_known(&t->usage) &&
-	    (!x->facts.is_stream || t->is_complete || !is_answer)) {
+	    (!x->facts.is_stream || t->is_complete || !has_worked)) {
 		*u = t->usage;
 		if (u->input >= 0 && u->output >= 0)
 			return t->source;
 	}
-	if (!is_answer && !usage_is_known(u))
+	if (!has_worked && !usage_is_known(u))
 		return USAGE_NONE;
 	input = (int64_t)((x->body_len - x->facts.data_bytes) / BYTES_A_TOKEN);
 	output = (int64_t)(t->text_bytes / BYTES_A_TOKEN);
@@ -120,9 +133,6 @@ settle(struct exchange *x, enum end e)
 	struct ledger_line line = {0};
 	uint64_t now = clock_mono_ns();
 
-	/* The attempt that was under way, or that answered. */
-	if (x->step == STEP_RELAY)
-		attempt_close(x, end_facts(e)->text);
 	line.ts_ms = x->arrived_ms;
 	line.user = x->user->name;
 	line.model = x->model != NULL ? x->model->name : NULL;
@@ -133,7 +143,7 @@ settle(struct exchange *x, enum end e)
 	line.stream = x->facts.is_stream;
 	line.status = x->status;
 	line.end = end_facts(e)->text;
-	line.ttft_ms = x->content_ns == 0
+	line.ttft_ms = x->content_ns == 0 || x->status >= 300
 	    ? -1
 	    : (int64_t)((x->content_ns - x->arrived_ns) / NS_PER_MS);
 	line.bytes_in = (int64_t)x->body_len;

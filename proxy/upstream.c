@@ -48,7 +48,7 @@ struct upconn {
 	size_t piece_count;
 	struct sockaddr_storage addresses[RESOLVER_ADDRESSES_MOST];
 	size_t address_count, address_at;
-	bool is_reused, is_paused;
+	bool is_reused, is_paused, has_sent;
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -218,6 +218,7 @@ upconn_open(struct worker *w, struct snapshot *s,
 static void
 consume(struct upconn *u, size_t n)
 {
+	u->has_sent = true;
 	while (u->piece_count > 0 && n >= u->pieces->iov_len) {
 		n -= u->pieces->iov_len;
 		u->pieces++;
@@ -301,6 +302,7 @@ upconn_send(struct upconn *u, struct iovec *pieces, size_t count)
 {
 	u->pieces = pieces;
 	u->piece_count = count;
+	u->has_sent = false;
 	if (u->state == UP_BUSY)
 		flush(u);
 }
@@ -309,6 +311,12 @@ bool
 upconn_is_sent(const struct upconn *u)
 {
 	return u->piece_count == 0;
+}
+
+bool
+upconn_has_sent(const struct upconn *u)
+{
+	return u->has_sent;
 }
 
 bool

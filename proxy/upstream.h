@@ -59,6 +59,9 @@ void upconn_send(struct upconn *u, struct iovec *pieces, size_t count);
 /* All of it has been given to the kernel. */
 bool upconn_is_sent(const struct upconn *u);
 
+/* Some of it has. */
+bool upconn_has_sent(const struct upconn *u);
+
 /* It carried a request before this one. */
 bool upconn_is_reused(const struct upconn *u);
 
