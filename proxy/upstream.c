@@ -333,6 +333,17 @@ upconn_pause(struct upconn *u)
 	u->is_paused = true;
 }
 
+/* What TLS has taken off the socket already wakes no poll: decrypted bytes, or
+ * the other side's goodbye. */
+static void
+read_again(struct upconn *u)
+{
+	if (u->ssl != NULL &&
+	    (SSL_pending(u->ssl) > 0 ||
+		(SSL_get_shutdown(u->ssl) & SSL_RECEIVED_SHUTDOWN) != 0))
+		event_active(&u->readable, EV_READ, 1);
+}
+
 void
 upconn_resume(struct upconn *u)
 {
@@ -340,9 +351,7 @@ upconn_resume(struct upconn *u)
 		return;
 	u->is_paused = false;
 	event_add(&u->readable, NULL);
-	/* What TLS has decrypted already wakes no poll. */
-	if (u->ssl != NULL && SSL_has_pending(u->ssl))
-		event_active(&u->readable, EV_READ, 1);
+	read_again(u);
 }
 
 static void
@@ -570,8 +579,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 			fail(u, UPCONN_RESET, "connection reset");
 		return;
 	}
-	/* Dead ones keep their memory until the turn's end. */
-	if (u != NULL && u->state == UP_BUSY && !u->is_paused &&
-	    u->ssl != NULL && SSL_has_pending(u->ssl))
-		event_active(&u->readable, EV_READ, 1);
+	/* A dead one keeps its memory until the turn's end. */
+	if (u != NULL && u->state == UP_BUSY && !u->is_paused)
+		read_again(u);
 }

@@ -1,0 +1,56 @@
+#!/bin/sh
+# Builds the fuzz targets and runs each for a minute, or FUZZ_SECONDS.
+#
+#     tests/fuzz/run.sh              all of them
+#     tests/fuzz/run.sh guard sse    these
+#
+# What a target has learnt is kept in build/fuzz/corpus, and so is an input that
+# broke it, in build/fuzz/found: build/fuzz/fuzz_guard FILE repeats it.
+set -eu
+
+cd "$(dirname "$0")/../.."
+deploy/install-packages.sh build fuzz
+seconds=${FUZZ_SECONDS:-60}
+
+cmake --preset fuzz
+cmake --build --preset fuzz --parallel "$(nproc)"
+
+# Where a target's first inputs are, beside what it has learnt.
+seeds_of() {
+	case $1 in
+	sse | tap | json_scan) echo tests/data/wire ;;
+	*) [ ! -d "tests/fuzz/seeds/$1" ] || echo "tests/fuzz/seeds/$1" ;;
+	esac
+}
+
+run() {
+	corpus=build/fuzz/corpus/$1
+	mkdir -p "$corpus" build/fuzz/found
+	# shellcheck disable=SC2046 # none or one
+	"build/fuzz/fuzz_$1" -max_total_time="$seconds" -print_final_stats=1 \
+	    -artifact_prefix="build/fuzz/found/$1-" -timeout=10 \
+	    -rss_limit_mb=2048 "$corpus" $(seeds_of "$1") \
+	    >"build/fuzz/$1.log" 2>&1
+}
+
+if [ $# -eq 0 ]; then
+	for target in build/fuzz/fuzz_*; do
+		set -- "$@" "${target#build/fuzz/fuzz_}"
+	done
+fi
+
+passed=0
+failed=0
+for name in "$@"; do
+	if run "$name"; then
+		passed=$((passed + 1))
+		echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' \
+		    "build/fuzz/$name.log") inputs in $seconds s"
+	else
+		failed=$((failed + 1))
+		echo "$name: FAILED"
+		tail -n 60 "build/fuzz/$name.log"
+	fi
+done
+echo "fuzz: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
