@@ -1,10 +1,8 @@
-# What people type.  Everything here only calls a preset or a script.
-
-.PHONY: all demo test bench fuzz lint format docs install clean
-
+# What people type.  The work is in the presets and the scripts.
 all:
+	deploy/install-packages.sh build
 	cmake --preset release
-	cmake --build --preset release --target weir
+	cmake --build --preset release
 
 demo:
 	deploy/demo.sh
@@ -13,7 +11,7 @@ test:
 	tests/run.sh
 
 bench:
-	tests/bench/run.sh $(ARGS)
+	tests/bench/run.sh
 
 fuzz:
 	tests/fuzz/run.sh
@@ -22,14 +20,15 @@ lint:
 	tests/lint/run.sh
 
 format:
-	git ls-files '*.c' '*.h' | xargs clang-format -i
+	tests/lint/run.sh --format
 
-docs: all
-	build/release/weir help configuration > docs/configuration.md
-	build/release/weir help errors > docs/errors.md
+docs:
+	tests/lint/run.sh --docs
 
-install: all
+install:
 	cmake --install build/release
 
 clean:
 	rm -rf build
+
+.PHONY: all demo test bench fuzz lint format docs install clean

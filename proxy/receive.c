@@ -336,12 +336,15 @@ begin_exchange(struct client *c, const struct request *r, enum server_api api,
     char *p, size_t len)
 {
 	const struct key_record *record;
-	const struct user_config *user = identify(c, r, &record);
+	const struct user_config *user;
 	struct exchange *x;
 	enum end e = END_OK;
 
-	if (user == NULL)
+	/* Who is refused has their body unread: it is no request. */
+	c->closes = true;
+	if ((user = identify(c, r, &record)) == NULL)
 		return;
+	c->closes = !r->keeps_alive;
 	x = exchange_create(c, api, user, record);
 	note_request(x, r);
 	if (r->is_encoded)

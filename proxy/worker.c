@@ -208,8 +208,7 @@ make_base(void)
 
 	if (cfg == NULL)
 		return NULL;
-	event_config_set_flag(
-	    cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
 	base = event_base_new_with_config(cfg);
 	event_config_free(cfg);
 	return base;

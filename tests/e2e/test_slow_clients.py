@@ -171,7 +171,7 @@ def read_a_byte(connection):
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 def test_who_stops_reading_costs_little_and_is_cut(
         gateway, mock, stream, reads):
-    directives = ENDLESS if stream else f"size={100 * MIB}"
+    directives = ENDLESS if stream else f"size={60 * MIB}"
     gateway.assert_serves()
     mock.reset()
     before = gateway.rss_bytes()

@@ -13,8 +13,8 @@ from harness import (assert_refused, chat_body, chunked, head, post,
 
 JSON = b'{"model":"m","messages":[],"mock":"tokens=2"}'
 INNER = (b'POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\n'
-         b'Authorization: Bearer $KEY\r\nContent-Length: 40\r\n\r\n'
-         b'{"model":"m","mock":"extra-header=X-I:1"}'[:40])
+         b'Authorization: Bearer $KEY\r\nContent-Length: 31\r\n\r\n'
+         b'{"model":"m","mock":"tokens=1"}')
 BAD = "400 bad_request"
 TOO_LARGE = "413 request_too_large"
 
@@ -277,6 +277,40 @@ def test_a_stranger_is_not_told_to_go_on(gateway, mock):
     mock.assert_untouched()
 
 
+# A sentence, a head whose body will not be read, the status.
+REFUSED_BEFORE_THE_BODY = [
+    ("without a key", head("POST", "/v1/chat/completions", None, [
+        b"Content-Length: %d" % len(INNER)]), 401),
+    ("without a key, chunked", head("POST", "/v1/chat/completions", None, [
+        CHUNKED]), 401),
+    ("with another server's key", head("POST", "/v1/messages", "sk-1", [
+        b"Content-Length: %d" % len(INNER)]), 401),
+    ("to nowhere", head("POST", "/v1/nowhere", "$KEY", [
+        b"Content-Length: %d" % len(INNER)]), 404),
+    ("to a page of ours", head("POST", "/healthz", None, [
+        b"Content-Length: %d" % len(INNER)]), 405),
+    ("compressed", chat_head("Content-Encoding: gzip",
+                             b"Content-Length: %d" % len(INNER)), 415),
+    ("too large", chat_head("Content-Length: 1000000000"), 413),
+    ("GET of the models, with a body", head("GET", "/v1/models", "$KEY", [
+        b"Content-Length: %d" % len(INNER)]), 200),
+]
+
+
+@pytest.mark.parametrize("data, status",
+                         [r[1:] for r in REFUSED_BEFORE_THE_BODY],
+                         ids=[r[0] for r in REFUSED_BEFORE_THE_BODY])
+def test_a_body_that_comes_after_its_refusal_is_no_request(
+        gateway, mock, data, status):
+    with gateway.connect(["POST"]) as c:
+        c.send(keyed(gateway, data))
+        reply = c.reply()
+        assert reply.status == status and reply.closes
+        c.send(keyed(gateway, INNER))
+        assert len(c.read_to_end()) == 1
+    mock.assert_untouched()
+
+
 @pytest.mark.parametrize("fields", [
     ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c",
      "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"],
@@ -379,9 +413,7 @@ def test_a_request_in_three_random_pieces_is_the_same(gateway, mock):
 
 # --- mutations of the fields that frame a body -------------------------------
 
-SMUGGLED = (b'POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\n'
-            b'Authorization: Bearer $KEY\r\nContent-Length: 31\r\n\r\n'
-            b'{"model":"m","user":"smuggled"}')
+SMUGGLED = INNER.replace(b'"mock":"tokens=1"', b'"user":"smuggled"')
 ODD = [bytes([c]) for c in [*range(0x01, 0x21), *range(0x7f, 0x8a), 0xa0,
                             0xad, 0xff]] + [b"\0"]
 PUNCTUATION = [bytes([c]) for c in b'"(),/:;<=>?@[\\]{}\'_.-+*%&#!|~^`$']

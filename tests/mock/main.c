@@ -1,3 +1,6 @@
+/*
+ * weir-mock - a pretend model server; README.md says what it can do.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
