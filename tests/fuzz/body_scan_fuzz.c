@@ -1,7 +1,7 @@
 /*
  * body_scan_fuzz.c - a request's body, scanned and edited: what comes out of a
- * good body is a good body with the route's model, and nothing lost or added but
- * what the route says.
+ * good body is a good body with the route's model, and nothing lost or added
+ * but what the route says.
  *
  * The input's first byte chooses the route's params, the rest is the body.
  */
@@ -31,8 +31,8 @@ is_same_value(struct slice before, const struct body_member *m,
 	size_t len = m->value_end - m->value_begin;
 
 	return k != NULL && k->value_end - k->value_begin == len &&
-	    memcmp(before.p + m->value_begin, after.p + k->value_begin,
-		len) == 0;
+	    memcmp(before.p + m->value_begin, after.p + k->value_begin, len) ==
+	    0;
 }
 
 static const struct param_config *
@@ -121,8 +121,8 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct param_config chosen[COUNT_OF(params)];
-	struct route_config route = {.model_json = "\"route's\"",
-	    .params = {chosen, 0}};
+	struct route_config route = {
+	    .model_json = "\"route's\"", .params = {chosen, 0}};
 	struct body_facts facts;
 	struct arena arena;
 	struct fault why = {""};

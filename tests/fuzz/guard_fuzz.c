@@ -1,6 +1,6 @@
 /*
- * guard_fuzz.c - a request's head as the gateway meets it: found in pieces, taken
- * apart, judged.
+ * guard_fuzz.c - a request's head as the gateway meets it: found in pieces,
+ * taken apart, judged.
  *
  * The input's first byte is the size of the pieces, the rest is the request.
  */
@@ -13,8 +13,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Finds the head in pieces of `step` bytes, each time in memory of just the size
- * that has come.  Returns the head, *len bytes; NULL if there is none. */
+/* Finds the head in pieces of `step` bytes, each time in memory of just the
+ * size that has come.  Returns the head, *len bytes; NULL if there is none. */
 static char *
 find(const char *from, size_t size, size_t step, enum head_verdict *v,
     size_t *len)
@@ -40,8 +40,7 @@ find(const char *from, size_t size, size_t step, enum head_verdict *v,
 static bool
 is_within(const char *p, size_t len, struct slice s)
 {
-	return s.p == NULL ? s.len == 0
-			   : s.p >= p && s.p + s.len <= p + len;
+	return s.p == NULL ? s.len == 0 : s.p >= p && s.p + s.len <= p + len;
 }
 
 static size_t
@@ -72,9 +71,10 @@ check_request(const char *p, size_t len, const struct request *r)
 		assert(r->target.p[i] > 0x20 && r->target.p[i] < 0x7f);
 	assert(r->method != METHOD_OTHER && r->minor <= 1);
 	assert(lengths + codings <= 1);
-	assert(r->framing == (lengths ? FRAMING_LENGTH
-		: codings             ? FRAMING_CHUNKED
-				      : FRAMING_NONE));
+	assert(r->framing ==
+	    (lengths          ? FRAMING_LENGTH
+		    : codings ? FRAMING_CHUNKED
+			      : FRAMING_NONE));
 	assert(r->framing == FRAMING_LENGTH || r->content_length == 0);
 	assert(r->framing != FRAMING_CHUNKED ||
 	    (r->minor == 1 && !r->keeps_alive));

@@ -1,6 +1,6 @@
 /*
- * head_fuzz.c - an upstream's answer: its head found in pieces and in one, taken
- * apart, and its status read.
+ * head_fuzz.c - an upstream's answer: its head found in pieces and in one,
+ * taken apart, and its status read.
  *
  * The input's first byte is the size of the pieces, the rest is the answer.
  */
@@ -55,9 +55,10 @@ check_head(const char *p, size_t len, const struct head *h)
 		codings += slice_is_nocase(f->name, "transfer-encoding");
 	}
 	assert(lengths + codings <= 1);
-	assert(h->framing == (lengths ? FRAMING_LENGTH
-		: codings             ? FRAMING_CHUNKED
-				      : FRAMING_NONE));
+	assert(h->framing ==
+	    (lengths          ? FRAMING_LENGTH
+		    : codings ? FRAMING_CHUNKED
+			      : FRAMING_NONE));
 	assert(status == 0 || (status >= 100 && status <= 599));
 	assert(status == 0 || minor == 0 || minor == 1);
 }

@@ -155,8 +155,7 @@ main(void)
 	    cmocka_unit_test(room_never_exceeds_the_cap),
 	    cmocka_unit_test(reserved_room_can_be_written_in_full),
 	    cmocka_unit_test(a_format_may_be_longer_than_any_small_buffer),
-	    cmocka_unit_test(
-		any_order_of_filling_and_draining_keeps_the_bytes),
+	    cmocka_unit_test(any_order_of_filling_and_draining_keeps_the_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -185,8 +185,7 @@ links_and_what_is_no_file_are_refused(void **state)
 	assert_int_equal(symlink("a", path_of("link")), 0);
 	assert_false(file_read(path_of("link"), 100, false, &b, &why));
 	assert_non_null(strstr(why.text, "symbolic link"));
-	assert_false(
-	    file_read_private(path_of("link"), 100, &b, NULL, &why));
+	assert_false(file_read_private(path_of("link"), 100, &b, NULL, &why));
 	assert_true(file_read(path_of("link"), 100, true, &b, &why));
 	assert_int_equal(buf_len(&b), 5);
 	assert_false(file_read(folder, 100, true, &b, &why));
@@ -201,8 +200,7 @@ links_and_what_is_no_file_are_refused(void **state)
 static void
 a_private_file_is_its_owners_alone(void **state)
 {
-	static const mode_t open_modes[] = {0640, 0604, 0610, 0601, 0620,
-	    0602};
+	static const mode_t open_modes[] = {0640, 0604, 0610, 0601, 0620, 0602};
 	struct fault why;
 	struct buf b = {0};
 	uid_t owner = (uid_t)-1;
@@ -230,8 +228,7 @@ a_file_is_replaced_and_keeps_its_mode(void **state)
 	struct fault why;
 
 	(void)state;
-	assert_true(
-	    file_replace(path_of("a"), "one", 3, 0640, &why));
+	assert_true(file_replace(path_of("a"), "one", 3, 0640, &why));
 	assert_file("a", "one");
 	assert_int_equal(mode_of("a"), 0640);
 	assert_int_equal(chmod(path_of("a"), 0600), 0);
@@ -296,14 +293,13 @@ a_reader_sees_the_old_file_or_the_new_one(void **state)
 	do {
 		struct buf b = {0};
 
-		assert_true(
-		    file_read(path_of("a"), 1 << 20, false, &b, &why));
+		assert_true(file_read(path_of("a"), 1 << 20, false, &b, &why));
 		if (buf_data(&b)[0] == 'o')
 			assert_int_equal(buf_len(&b), sizeof old);
 		else
 			assert_int_equal(buf_len(&b), sizeof new);
-		assert_int_equal(buf_data(&b)[0],
-		    buf_data(&b)[buf_len(&b) - 1]);
+		assert_int_equal(
+		    buf_data(&b)[0], buf_data(&b)[buf_len(&b) - 1]);
 		buf_release(&b);
 	} while (waitpid(writer, &status, WNOHANG) == 0);
 	assert_int_equal(status, 0);

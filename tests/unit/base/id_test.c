@@ -27,8 +27,7 @@ an_id_is_26_characters_of_crockfords_base_32(void **state)
 		ulid_make(&s, 1779978121000 + i, id);
 		assert_int_equal(strlen(id), ULID_CHARS);
 		assert_int_equal(
-		    strspn(id, "0123456789ABCDEFGHJKMNPQRSTVWXYZ"),
-		    ULID_CHARS);
+		    strspn(id, "0123456789ABCDEFGHJKMNPQRSTVWXYZ"), ULID_CHARS);
 	}
 }
 

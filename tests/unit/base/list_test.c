@@ -19,7 +19,7 @@ assert_list(struct link *head, const char *digits)
 	char forwards[16] = "", backwards[16] = "";
 	size_t n = 0;
 
-	LIST_EACH(head, l)
+	LIST_EACH (head, l)
 		forwards[n++] =
 		    (char)('0' + CONTAINER_OF(l, struct item, link)->number);
 	for (struct link *l = head->prev; l != head; l = l->prev)
@@ -82,7 +82,7 @@ each_item_may_be_removed_as_it_is_met(void **state)
 		items[i].number = i + 1;
 		list_append(&head, &items[i].link);
 	}
-	LIST_EACH(&head, l) {
+	LIST_EACH (&head, l) {
 		if (CONTAINER_OF(l, struct item, link)->number % 2 == 0)
 			continue;
 		list_remove(l);
@@ -90,7 +90,7 @@ each_item_may_be_removed_as_it_is_met(void **state)
 	}
 	assert_list(&head, "2468");
 	assert_list(&odd, "13579");
-	LIST_EACH(&head, l)
+	LIST_EACH (&head, l)
 		list_remove(l);
 	assert_list(&head, "");
 }

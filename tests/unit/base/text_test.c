@@ -100,14 +100,14 @@ clean_text_is_utf8_without_controls(void **state)
 	    {SLICE("a\0b"), false},
 	    {SLICE("\x1b[31m"), false},
 	    {SLICE("\x7f"), false},
-	    {SLICE("\xc2\x80"), false},         /* C1 controls */
+	    {SLICE("\xc2\x80"), false}, /* C1 controls */
 	    {SLICE("\xc2\x9f"), false},
-	    {SLICE("\x80"), false},             /* no beginning */
-	    {SLICE("\xc3"), false},             /* no end */
+	    {SLICE("\x80"), false}, /* no beginning */
+	    {SLICE("\xc3"), false}, /* no end */
 	    {SLICE("\xe2\x82"), false},
 	    {SLICE("\xf0\x9f\x98"), false},
 	    {SLICE("\xe2\x82x"), false},
-	    {SLICE("\xc0\xaf"), false},         /* overlong */
+	    {SLICE("\xc0\xaf"), false}, /* overlong */
 	    {SLICE("\xe0\x9f\xbf"), false},
 	    {SLICE("\xf0\x8f\xbf\xbf"), false},
 	    {SLICE("\xed\xa0\x80"), false},     /* a surrogate */

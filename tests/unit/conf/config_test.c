@@ -36,8 +36,8 @@ static struct config *
 parse(const char *yaml)
 {
 	struct diagnostics found = {0};
-	struct config *c = config_parse("/etc/weir/weir.yaml",
-	    slice_of(yaml), &test_env, &found);
+	struct config *c = config_parse(
+	    "/etc/weir/weir.yaml", slice_of(yaml), &test_env, &found);
 
 	for (size_t i = 0; i < found.count; i++)
 		if (found.all[i].severity == SEVERITY_ERROR)
@@ -140,8 +140,8 @@ the_tables_default_of_when_is_the_structs(void **state)
 	assert_string_equal(key_at("models.*.routes[].when")->fallback,
 	    "connect reset 429 503 529 error_event");
 	assert_int_equal(m->routes[0].when, WHEN_DEFAULT);
-	assert_int_equal(m->routes[1].when, WHEN_5XX | WHEN_TIMEOUT |
-	        WHEN_CONTEXT | WHEN_FULL | WHEN_SLOW);
+	assert_int_equal(m->routes[1].when,
+	    WHEN_5XX | WHEN_TIMEOUT | WHEN_CONTEXT | WHEN_FULL | WHEN_SLOW);
 	config_unref(&c);
 }
 
@@ -183,31 +183,30 @@ a_url_joins_its_base_with_each_routes_tail(void **state)
 		const char *chat, *embeddings, *rerank, *count_tokens;
 	} all[] = {
 	    {"url: http://h", "h", 80, false, "/v1/chat/completions",
-	        "/v1/embeddings", "/v1/rerank", "/v1/messages/count_tokens"},
+		"/v1/embeddings", "/v1/rerank", "/v1/messages/count_tokens"},
 	    {"url: http://h:81/", "h:81", 81, false, "/v1/chat/completions",
-	        "/v1/embeddings", "/v1/rerank", "/v1/messages/count_tokens"},
+		"/v1/embeddings", "/v1/rerank", "/v1/messages/count_tokens"},
 	    {"url: https://h/inference/v1/", "h", 443, true,
-	        "/inference/v1/chat/completions", "/inference/v1/embeddings",
-	        "/inference/v1/rerank", "/inference/v1/messages/count_tokens"},
+		"/inference/v1/chat/completions", "/inference/v1/embeddings",
+		"/inference/v1/rerank", "/inference/v1/messages/count_tokens"},
 	    {"url: \"http://[::1]:9/v1beta/openai\"", "[::1]:9", 9, false,
-	        "/v1beta/openai/chat/completions",
-	        "/v1beta/openai/embeddings", "/v1beta/openai/rerank",
-	        "/v1beta/openai/messages/count_tokens"},
+		"/v1beta/openai/chat/completions", "/v1beta/openai/embeddings",
+		"/v1beta/openai/rerank",
+		"/v1beta/openai/messages/count_tokens"},
 	    {"url: http://h/v1, paths: {rerank: /rerank, chat: /c}", "h", 80,
-	        false, "/c", "/v1/embeddings", "/rerank",
-	        "/v1/messages/count_tokens"},
-	    {"url: http://h, kind: tei", "h", 80, false,
-	        "/v1/chat/completions", "/v1/embeddings", "/rerank",
-	        "/v1/messages/count_tokens"},
+		false, "/c", "/v1/embeddings", "/rerank",
+		"/v1/messages/count_tokens"},
+	    {"url: http://h, kind: tei", "h", 80, false, "/v1/chat/completions",
+		"/v1/embeddings", "/rerank", "/v1/messages/count_tokens"},
 	    {"url: http://h, kind: infinity", "h", 80, false,
-	        "/chat/completions", "/embeddings", "/rerank",
-	        "/messages/count_tokens"},
+		"/chat/completions", "/embeddings", "/rerank",
+		"/messages/count_tokens"},
 	    {"url: http://h/v1, kind: infinity", "h", 80, false,
-	        "/v1/chat/completions", "/v1/embeddings", "/v1/rerank",
-	        "/v1/messages/count_tokens"},
+		"/v1/chat/completions", "/v1/embeddings", "/v1/rerank",
+		"/v1/messages/count_tokens"},
 	    {"url: \"${env:URL}\"", "env.example", 443, true,
-	        "/base/chat/completions", "/base/embeddings", "/base/rerank",
-	        "/base/messages/count_tokens"},
+		"/base/chat/completions", "/base/embeddings", "/base/rerank",
+		"/base/messages/count_tokens"},
 	};
 
 	(void)state;
@@ -216,19 +215,20 @@ a_url_joins_its_base_with_each_routes_tail(void **state)
 		const struct upstream_config *u;
 		struct config *c;
 
-		snprintf(yaml, sizeof yaml, HEAD "upstreams: {a: {%s}}\n" MODEL
-		    USER, all[i].url_and_kind);
+		snprintf(yaml, sizeof yaml,
+		    HEAD "upstreams: {a: {%s}}\n" MODEL USER,
+		    all[i].url_and_kind);
 		c = parse(yaml);
 		u = &c->upstreams[0];
 		assert_string_equal(u->host_header, all[i].host_header);
 		assert_int_equal(u->port, all[i].port);
 		assert_int_equal(u->is_tls, all[i].is_tls);
 		assert_string_equal(u->paths[API_CHAT], all[i].chat);
-		assert_string_equal(u->paths[API_EMBEDDINGS],
-		    all[i].embeddings);
+		assert_string_equal(
+		    u->paths[API_EMBEDDINGS], all[i].embeddings);
 		assert_string_equal(u->paths[API_RERANK], all[i].rerank);
-		assert_string_equal(u->paths[API_COUNT_TOKENS],
-		    all[i].count_tokens);
+		assert_string_equal(
+		    u->paths[API_COUNT_TOKENS], all[i].count_tokens);
 		config_unref(&c);
 	}
 }
@@ -256,9 +256,9 @@ addresses_to_listen_on_may_be_ipv6_tailscale_and_any_port(void **state)
 static void
 relative_paths_start_at_the_files_folder(void **state)
 {
-	struct config *c = parse(HEAD REST
-	    "server: {state_dir: state, admin: unix:run/a.sock}\n"
-	    "ledger: {path: ../log/usage.jsonl}\n");
+	struct config *c = parse(
+	    HEAD REST "server: {state_dir: state, admin: unix:run/a.sock}\n"
+		      "ledger: {path: ../log/usage.jsonl}\n");
 
 	(void)state;
 	assert_string_equal(c->server.state_dir, "/etc/weir/state");
@@ -281,11 +281,11 @@ a_secret_comes_from_environment_file_or_credential(void **state)
 	assert_true(asprintf(&path, "%s/cloud.key", folder) > 0);
 	assert_true(file_replace(path, "from-file\n", 10, 0600, NULL));
 	with_folder.credentials_dir = folder;
-	c = config_parse("weir.yaml", SLICE(HEAD
-	        "upstreams:\n"
-	        "  a: {url: http://h, api_key: \"${env:KEY}\"}\n"
-	        "  b: {url: http://h, api_key: \"${credential:cloud.key}\"}\n"
-	        MODEL USER),
+	c = config_parse("weir.yaml",
+	    SLICE(HEAD "upstreams:\n"
+		       "  a: {url: http://h, api_key: \"${env:KEY}\"}\n"
+		       "  b: {url: http://h, api_key: "
+		       "\"${credential:cloud.key}\"}\n" MODEL USER),
 	    &with_folder, &found);
 	assert_non_null(c);
 	assert_string_equal(c->upstreams[0].api_key, "fw_secret");
@@ -300,16 +300,16 @@ a_secret_comes_from_environment_file_or_credential(void **state)
 static void
 an_upstream_is_paid_by_word_by_price_or_by_kind(void **state)
 {
-	struct config *c = parse(HEAD
-	    "upstreams:\n"
-	    "  word:  {url: http://h, paid: true}\n"
-	    "  price: {url: http://h}\n"
-	    "  cloud: {url: http://h, kind: openrouter}\n"
-	    "  not:   {url: http://h, kind: xai, paid: false}\n"
-	    "  free:  {url: http://h}\n"
-	    "models: {m: {routes: [{to: not, model: x}]}}\n"
-	    "users: {bob: {models: [m]}}\n"
-	    "prices: {price: {x: [{input: 1, output: 2}]}}\n");
+	struct config *c =
+	    parse(HEAD "upstreams:\n"
+		       "  word:  {url: http://h, paid: true}\n"
+		       "  price: {url: http://h}\n"
+		       "  cloud: {url: http://h, kind: openrouter}\n"
+		       "  not:   {url: http://h, kind: xai, paid: false}\n"
+		       "  free:  {url: http://h}\n"
+		       "models: {m: {routes: [{to: not, model: x}]}}\n"
+		       "users: {bob: {models: [m]}}\n"
+		       "prices: {price: {x: [{input: 1, output: 2}]}}\n");
 
 	(void)state;
 	assert_true(c->upstreams[0].is_paid);
@@ -418,13 +418,15 @@ a_routes_params_win_over_the_models(void **state)
 static void
 a_params_value_is_json_only_where_json_reads_it_so(void **state)
 {
-	struct config *c = parse(HEAD UPSTREAM
-	    "models:\n"
-	    "  m:\n"
-	    "    params:\n"
-	    "      set: {a: 1e3, b: 0777, c: no, d: true, e: \"true\", f: null, "
-	    "g: ~, h: 12:30:00, i: -0.5, j: {k: [1, x, \"2\"]}, l: \"a\\\"b\\n\"}\n"
-	    "    routes: [{to: a, model: x}]\n" USER);
+	struct config *c =
+	    parse(HEAD UPSTREAM "models:\n"
+				"  m:\n"
+				"    params:\n"
+				"      set: {a: 1e3, b: 0777, c: no, d: true, "
+				"e: \"true\", f: null, "
+				"g: ~, h: 12:30:00, i: -0.5, j: {k: [1, x, "
+				"\"2\"]}, l: \"a\\\"b\\n\"}\n"
+				"    routes: [{to: a, model: x}]\n" USER);
 	const struct route_config *r = c->models[0].routes;
 
 	(void)state;
@@ -473,8 +475,8 @@ a_caller_without_a_key_is_known_by_its_address(void **state)
 	    "  bob:    {models: [m], from: [192.168.0.0/16]}\n"
 	    "  skills: {models: [m], key: none, from: [192.168.1.0/24]}\n"
 	    "  other:  {models: [\"*\"], key: none, from: [192.168.0.0/16]}\n");
-	struct address in = address("192.168.1.7"), wide =
-	    address("192.168.2.7"), out = address("10.0.0.1");
+	struct address in = address("192.168.1.7"),
+		       wide = address("192.168.2.7"), out = address("10.0.0.1");
 
 	(void)state;
 	assert_string_equal(config_keyless_user(c, &in)->name, "skills");
@@ -488,10 +490,10 @@ a_caller_without_a_key_is_known_by_its_address(void **state)
 static void
 an_anchored_value_is_the_same_wherever_it_is_named(void **state)
 {
-	struct config *c = parse(HEAD
-	    "upstreams:\n"
-	    "  a: {url: http://h, timeouts: &slow {first_token: 45m}}\n"
-	    "  b: {url: http://h, timeouts: *slow}\n" MODEL USER);
+	struct config *c = parse(
+	    HEAD "upstreams:\n"
+		 "  a: {url: http://h, timeouts: &slow {first_token: 45m}}\n"
+		 "  b: {url: http://h, timeouts: *slow}\n" MODEL USER);
 
 	(void)state;
 	assert_int_equal(c->upstreams[0].first_token_ms, 2700000);
@@ -572,22 +574,22 @@ main(void)
 	    cmocka_unit_test(a_users_limits_replace_single_common_ones),
 	    cmocka_unit_test(a_url_joins_its_base_with_each_routes_tail),
 	    cmocka_unit_test(
-	        addresses_to_listen_on_may_be_ipv6_tailscale_and_any_port),
+		addresses_to_listen_on_may_be_ipv6_tailscale_and_any_port),
 	    cmocka_unit_test(relative_paths_start_at_the_files_folder),
 	    cmocka_unit_test(
-	        a_secret_comes_from_environment_file_or_credential),
+		a_secret_comes_from_environment_file_or_credential),
 	    cmocka_unit_test(an_upstream_is_paid_by_word_by_price_or_by_kind),
 	    cmocka_unit_test(prices_reach_the_routes_and_the_comparison),
 	    cmocka_unit_test(a_routes_params_win_over_the_models),
 	    cmocka_unit_test(
-	        a_params_value_is_json_only_where_json_reads_it_so),
+		a_params_value_is_json_only_where_json_reads_it_so),
 	    cmocka_unit_test(
-	        names_may_hold_slashes_colons_dots_signs_and_spaces),
+		names_may_hold_slashes_colons_dots_signs_and_spaces),
 	    cmocka_unit_test(a_caller_without_a_key_is_known_by_its_address),
 	    cmocka_unit_test(
-	        an_anchored_value_is_the_same_wherever_it_is_named),
+		an_anchored_value_is_the_same_wherever_it_is_named),
 	    cmocka_unit_test(
-	        a_configuration_lives_until_its_last_reference_goes),
+		a_configuration_lives_until_its_last_reference_goes),
 	    cmocka_unit_test(a_file_that_is_not_there_is_told),
 	    cmocka_unit_test(the_example_that_is_installed_is_correct),
 	    cmocka_unit_test(the_reference_page_has_every_key),

@@ -180,8 +180,8 @@ no_secret_is_ever_shown(void **state)
 		struct diagnostics d = {0};
 		struct buf out = {0};
 
-		assert_null(config_parse("weir.yaml", slice_of(all[i]),
-		    &test_env, &d));
+		assert_null(
+		    config_parse("weir.yaml", slice_of(all[i]), &test_env, &d));
 		print(&d, all[i], &out);
 		if (strstr(buf_data(&out), "HUNTER2") != NULL)
 			print_message("%s%s", all[i], buf_data(&out));
@@ -201,8 +201,7 @@ a_hidden_value_is_six_stars_and_its_neighbours_are_shown(void **state)
 	struct buf out = {0};
 
 	(void)state;
-	assert_null(
-	    config_parse("weir.yaml", slice_of(yaml), &test_env, &d));
+	assert_null(config_parse("weir.yaml", slice_of(yaml), &test_env, &d));
 	print(&d, yaml, &out);
 	assert_non_null(strstr(buf_data(&out),
 	    "api_key: ******, kind: vlm}}\n"
@@ -227,7 +226,7 @@ main(void)
 	    cmocka_unit_test(a_long_line_is_cut_around_the_mistake),
 	    cmocka_unit_test(no_secret_is_ever_shown),
 	    cmocka_unit_test(
-	        a_hidden_value_is_six_stars_and_its_neighbours_are_shown),
+		a_hidden_value_is_six_stars_and_its_neighbours_are_shown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,7 @@ read_example(void **state)
 {
 	(void)state;
 	return file_read(TEST_DATA "/../../conf/weir.example.yaml",
-	           CONFIG_FILE_MOST_BYTES, true, &example, NULL)
+		   CONFIG_FILE_MOST_BYTES, true, &example, NULL)
 	    ? 0
 	    : -1;
 }
@@ -57,8 +57,8 @@ expect_one_or_the_other(const char *p, size_t len)
 	struct buf out = {0};
 
 	memcpy(copy, p, len);
-	c = config_parse("weir.yaml", (struct slice){copy, len}, &test_env,
-	    &found);
+	c = config_parse(
+	    "weir.yaml", (struct slice){copy, len}, &test_env, &found);
 	assert_true((c == NULL) == (found.errors > 0));
 	assert_true(found.errors + found.warnings >= found.count);
 	diagnostics_print(&found, "weir.yaml", (struct slice){copy, len}, &out);
@@ -89,7 +89,7 @@ static void
 mutate(char *p, size_t *len, unsigned *seed)
 {
 	static const char bytes[] = "{}[]:,-&*!|>'\"%@`#?\n\t \r\0\xff\xc2\x85"
-	                            "09azAZ$<";
+				    "09azAZ$<";
 	size_t at = next_random(seed) % *len;
 
 	switch (next_random(seed) % 4) {

@@ -26,8 +26,8 @@ expect_refusal(struct buf *text, const char *message)
 	struct diagnostics found = {0};
 	struct arena a;
 
-	assert_null(read_tree(&a,
-	    (struct slice){buf_data(text), buf_len(text)}, &found));
+	assert_null(read_tree(
+	    &a, (struct slice){buf_data(text), buf_len(text)}, &found));
 	assert_int_equal(found.errors, 1);
 	assert_non_null(strstr(found.all[0].message, message));
 	diagnostics_release(&found);
@@ -43,8 +43,8 @@ a_node_knows_its_text_and_its_place(void **state)
 	struct arena a;
 
 	(void)state;
-	root = read_tree(&a, SLICE("a: no\nb:\n  - 'x y'\n  - |\n    z\n"),
-	    &found);
+	root = read_tree(
+	    &a, SLICE("a: no\nb:\n  - 'x y'\n  - |\n    z\n"), &found);
 	assert_non_null(root);
 	assert_int_equal(root->count, 2);
 	assert_string_equal(node_get(root, "a")->text.p, "no");
@@ -72,8 +72,8 @@ an_alias_is_the_anchored_node_itself(void **state)
 	struct arena a;
 
 	(void)state;
-	root = read_tree(&a, SLICE("a: &x {k: 1}\nb: *x\nc: &x 2\nd: *x\n"),
-	    &found);
+	root = read_tree(
+	    &a, SLICE("a: &x {k: 1}\nb: *x\nc: &x 2\nd: *x\n"), &found);
 	assert_ptr_equal(node_get(root, "a"), node_get(root, "b"));
 	assert_ptr_equal(node_get(root, "c"), node_get(root, "d"));
 	assert_int_equal(found.errors, 0);
@@ -92,8 +92,8 @@ depth_32_is_read_and_33_is_not(void **state)
 		buf_puts(&text, "[");
 	for (int i = 0; i < 32; i++)
 		buf_puts(&text, "]");
-	assert_non_null(read_tree(&a,
-	    (struct slice){buf_data(&text), buf_len(&text)}, &found));
+	assert_non_null(read_tree(
+	    &a, (struct slice){buf_data(&text), buf_len(&text)}, &found));
 	assert_int_equal(found.errors, 0);
 	arena_release(&a);
 	buf_clear(&text);
@@ -122,8 +122,9 @@ aliases_of_aliases_do_not_explode(void **state)
 	(void)state;
 	buf_puts(&text, "a: &a0 [x, x, x, x, x, x, x, x, x]\n");
 	for (int i = 1; i < 10; i++)
-		buf_printf(&text, "b%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, "
-		                  "*a%d, *a%d, *a%d, *a%d]\n",
+		buf_printf(&text,
+		    "b%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, "
+		    "*a%d, *a%d, *a%d, *a%d]\n",
 		    i, i, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1,
 		    i - 1, i - 1);
 	expect_refusal(&text, "too many values");
@@ -165,8 +166,8 @@ a_duplicate_among_very_many_keys_is_found(void **state)
 	for (int i = 0; i < 100000; i++)
 		buf_printf(&text, "k%d:\n", i);
 	buf_puts(&text, "k0: x\n");
-	root = read_tree(&a, (struct slice){buf_data(&text), buf_len(&text)},
-	    &found);
+	root = read_tree(
+	    &a, (struct slice){buf_data(&text), buf_len(&text)}, &found);
 	assert_int_equal(root->count, 100000);
 	assert_int_equal(found.errors, 1);
 	assert_int_equal(found.all[0].line, 100001);

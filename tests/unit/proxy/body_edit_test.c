@@ -24,10 +24,8 @@ edit(struct slice body, const struct route_config *route, bool asks_usage,
 
 	arena_init(&arena);
 	if (!body_scan(body.p, body.len, &arena, &facts, &why))
-		fail_msg("refused (%s): %.*s", why.text, (int)body.len,
-		    body.p);
-	body_edit(&pieces, &arena, body.p, body.len, &facts, route,
-	    asks_usage);
+		fail_msg("refused (%s): %.*s", why.text, (int)body.len, body.p);
+	body_edit(&pieces, &arena, body.p, body.len, &facts, route, asks_usage);
 	for (size_t i = 0; i < pieces.count; i++) {
 		assert_true(pieces.v[i].iov_len > 0);
 		buf_put(to, pieces.v[i].iov_base, pieces.v[i].iov_len);
@@ -146,8 +144,8 @@ an_edited_body_is_exactly_this(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		char *params = strdup(rows[i].params);
-		struct route_config route = {.model_json = "\"M\"",
-		    .params = params_of(params, room)};
+		struct route_config route = {
+		    .model_json = "\"M\"", .params = params_of(params, room)};
 
 		buf_clear(&result);
 		edit(slice_of(rows[i].body), &route, rows[i].asks_usage,
@@ -235,8 +233,7 @@ make_body(struct seeded *random, struct made *made, struct buf *to)
 
 /* Params for some of the names that need no escapes. */
 static struct params_config
-make_params(struct seeded *random, struct made *made,
-    struct param_config *room)
+make_params(struct seeded *random, struct made *made, struct param_config *room)
 {
 	struct params_config p = {room, 0};
 
@@ -284,8 +281,8 @@ static json_t *
 load(struct slice text)
 {
 	json_error_t error;
-	json_t *j = json_loadb(text.p, text.len,
-	    JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	json_t *j = json_loadb(
+	    text.p, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 
 	if (j == NULL)
 		fail_msg("%s: %.*s", error.text, (int)text.len, text.p);

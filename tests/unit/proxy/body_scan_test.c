@@ -55,10 +55,10 @@ refused(struct slice body, const char *part_of_reason)
 static void
 what_a_request_says_is_found(void **state)
 {
-	struct body_facts f = scan(
-	    "{\"model\": \"big\", \"messages\": [{\"model\": \"nested\", "
-	    "\"stream\": false}], \"stream\": true, \"max_tokens\": 100, "
-	    "\"n\": 2, \"stream_options\": {\"include_usage\": true}}");
+	struct body_facts f =
+	    scan("{\"model\": \"big\", \"messages\": [{\"model\": \"nested\", "
+		 "\"stream\": false}], \"stream\": true, \"max_tokens\": 100, "
+		 "\"n\": 2, \"stream_options\": {\"include_usage\": true}}");
 
 	(void)state;
 	assert_true(f.has_model);
@@ -108,8 +108,8 @@ members_are_where_they_say(void **state)
 
 		assert_ptr_equal(m, &f.members[i]);
 		assert_int_equal(body[m->key_begin], '"');
-		value = (struct slice){body + m->value_begin,
-		    m->value_end - m->value_begin};
+		value = (struct slice){
+		    body + m->value_begin, m->value_end - m->value_begin};
 		assert_true(slice_is(value, rows[i].value));
 	}
 	assert_null(body_member(&f, "b"));
@@ -209,11 +209,10 @@ stream_options_may_be_anything(void **state)
 		buf_put(&body, "", 1);
 		f = scan(buf_data(&body));
 		assert_true(f.has_stream_options);
-		assert_int_equal(f.stream_options_is_object,
-		    rows[i].is_object);
+		assert_int_equal(f.stream_options_is_object, rows[i].is_object);
 		if (rows[i].is_object)
-			assert_int_equal(f.stream_options_is_empty,
-			    rows[i].is_empty);
+			assert_int_equal(
+			    f.stream_options_is_empty, rows[i].is_empty);
 		assert_int_equal(f.has_include_usage, rows[i].has_usage);
 		assert_int_equal(f.asks_usage, rows[i].asks_usage);
 	}
@@ -228,8 +227,8 @@ the_largest_of_the_limits_counts(void **state)
 			      "\"max_output_tokens\":7}")
 			     .max_tokens,
 	    9);
-	assert_int_equal(scan("{\"max_tokens\":2147483647}").max_tokens,
-	    INT32_MAX);
+	assert_int_equal(
+	    scan("{\"max_tokens\":2147483647}").max_tokens, INT32_MAX);
 	assert_int_equal(scan("{\"max_tokens\":2147483648}").max_tokens, 0);
 	assert_int_equal(scan("{\"max_tokens\":-1}").max_tokens, 0);
 	assert_int_equal(scan("{\"max_tokens\":1e3}").max_tokens, 0);
@@ -247,8 +246,8 @@ data_bytes_of(const char *start_of_text, size_t len)
 	struct buf body = {0};
 	uint64_t n;
 
-	buf_printf(&body, "{\"messages\":[{\"content\":[{\"url\":\"%s",
-	    start_of_text);
+	buf_printf(
+	    &body, "{\"messages\":[{\"content\":[{\"url\":\"%s", start_of_text);
 	for (size_t i = strlen(start_of_text); i < len; i++)
 		buf_puts(&body, "A");
 	buf_puts(&body, "\"}]}]}");
@@ -279,15 +278,14 @@ a_body_has_so_many_members_and_no_more(void **state)
 	for (int i = 0; i < BODY_MEMBERS_MOST; i++)
 		buf_printf(&body, "%s\"m%d\":%d", i == 0 ? "" : ",", i, i);
 	buf_puts(&body, "}");
-	assert_true(body_scan(buf_data(&body), buf_len(&body), &arena, &facts,
-	    &why));
+	assert_true(
+	    body_scan(buf_data(&body), buf_len(&body), &arena, &facts, &why));
 	assert_int_equal(facts.member_count, BODY_MEMBERS_MOST);
 	for (int i = 0; i < BODY_MEMBERS_MOST; i++) {
 		char name[16];
 
 		snprintf(name, sizeof name, "m%d", i);
-		assert_ptr_equal(body_member(&facts, name),
-		    &facts.members[i]);
+		assert_ptr_equal(body_member(&facts, name), &facts.members[i]);
 	}
 	body.end--;
 	buf_puts(&body, ",\"more\":1}");
@@ -310,8 +308,7 @@ names_and_models_have_a_length(void **state)
 			for (size_t i = 0; i < JSON_TEXT_BYTES + more; i++)
 				buf_puts(&body, "x");
 			buf_puts(&body, is_model ? "\"}" : "\":1}");
-			text = (struct slice){
-			    buf_data(&body), buf_len(&body)};
+			text = (struct slice){buf_data(&body), buf_len(&body)};
 			buf_put(&body, "", 1);
 			if (more == 0)
 				scan(buf_data(&body));
@@ -331,8 +328,8 @@ nesting_has_an_end(void **state)
 	buf_puts(&body, "{\"a\":");
 	for (int i = 0; i < 100000; i++)
 		buf_puts(&body, "[");
-	refused((struct slice){buf_data(&body), buf_len(&body)},
-	    "not valid JSON");
+	refused(
+	    (struct slice){buf_data(&body), buf_len(&body)}, "not valid JSON");
 	buf_release(&body);
 }
 

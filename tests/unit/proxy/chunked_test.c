@@ -151,8 +151,8 @@ static void
 a_size_has_at_most_sixteen_digits(void **state)
 {
 	(void)state;
-	expect(SLICE("0000000000000005\r\nhello\r\n"), CHUNKED_MORE, "hello",
-	    0);
+	expect(
+	    SLICE("0000000000000005\r\nhello\r\n"), CHUNKED_MORE, "hello", 0);
 	expect(SLICE("ffffffffffffffff\r\nall"), CHUNKED_MORE, "all", 0);
 }
 
@@ -180,14 +180,13 @@ static void
 extensions_and_trailers_are_bounded(void **state)
 {
 	(void)state;
-	assert_int_equal(verdict_on(CHUNK_EXTENSION_MOST_BYTES, 0),
-	    CHUNKED_END);
-	assert_int_equal(verdict_on(CHUNK_EXTENSION_MOST_BYTES + 1, 0),
-	    CHUNKED_BAD);
-	assert_int_equal(verdict_on(0, CHUNK_TRAILERS_MOST_BYTES),
-	    CHUNKED_END);
-	assert_int_equal(verdict_on(0, CHUNK_TRAILERS_MOST_BYTES + 1),
-	    CHUNKED_BAD);
+	assert_int_equal(
+	    verdict_on(CHUNK_EXTENSION_MOST_BYTES, 0), CHUNKED_END);
+	assert_int_equal(
+	    verdict_on(CHUNK_EXTENSION_MOST_BYTES + 1, 0), CHUNKED_BAD);
+	assert_int_equal(verdict_on(0, CHUNK_TRAILERS_MOST_BYTES), CHUNKED_END);
+	assert_int_equal(
+	    verdict_on(0, CHUNK_TRAILERS_MOST_BYTES + 1), CHUNKED_BAD);
 }
 
 /* Some body in chunks, here and there with a byte changed. */
@@ -200,8 +199,8 @@ make_input(struct seeded *random, struct buf *to)
 	for (size_t i = 0; i < chunks; i++) {
 		size_t len = 1 + seeded_below(random, 40);
 
-		buf_printf(to, seeded_below(random, 4) == 0 ? "%zX;e=f\r\n"
-							    : "%zx\r\n",
+		buf_printf(to,
+		    seeded_below(random, 4) == 0 ? "%zX;e=f\r\n" : "%zx\r\n",
 		    len);
 		for (size_t k = 0; k < len; k++) {
 			char byte = (char)seeded_below(random, 256);
@@ -210,8 +209,9 @@ make_input(struct seeded *random, struct buf *to)
 		}
 		buf_puts(to, "\r\n");
 	}
-	buf_puts(to, seeded_below(random, 3) == 0 ? "0\r\nA: b\r\n\r\nrest"
-						  : "0\r\n\r\n");
+	buf_puts(to,
+	    seeded_below(random, 3) == 0 ? "0\r\nA: b\r\n\r\nrest"
+					 : "0\r\n\r\n");
 	if (seeded_below(random, 2) == 0)
 		to->base[to->start + seeded_below(random, buf_len(to))] =
 		    "0\r\n;f\0x"[seeded_below(random, 7)];
@@ -235,8 +235,8 @@ any_split_decodes_alike(void **state)
 		assert_int_equal(split.verdict, whole.verdict);
 		assert_int_equal(split.rest, whole.rest);
 		if (whole.verdict != CHUNKED_BAD) {
-			assert_int_equal(buf_len(&split.data),
-			    buf_len(&whole.data));
+			assert_int_equal(
+			    buf_len(&split.data), buf_len(&whole.data));
 			assert_memory_equal(buf_data(&split.data),
 			    buf_data(&whole.data), buf_len(&whole.data));
 		}

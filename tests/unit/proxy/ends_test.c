@@ -10,8 +10,8 @@
 #include "proxy/ends.h"
 
 static json_t *
-body_of(enum end e, bool is_anthropic, const char *message,
-    const char *request_id)
+body_of(
+    enum end e, bool is_anthropic, const char *message, const char *request_id)
 {
 	struct buf text = {0};
 	json_error_t error;
@@ -19,8 +19,8 @@ body_of(enum end e, bool is_anthropic, const char *message,
 
 	end_write_body(&text, e, is_anthropic, slice_of(message), request_id);
 	assert_null(memchr(buf_data(&text), '\n', buf_len(&text)));
-	j = json_loadb(buf_data(&text), buf_len(&text),
-	    JSON_REJECT_DUPLICATES, &error);
+	j = json_loadb(
+	    buf_data(&text), buf_len(&text), JSON_REJECT_DUPLICATES, &error);
 	assert_non_null(j);
 	buf_release(&text);
 	return j;
@@ -65,8 +65,8 @@ no_two_ends_have_one_name(void **state)
 	(void)state;
 	for (enum end e = END_OK; e < END_COUNT; e++)
 		for (enum end k = END_OK; k < e; k++)
-			assert_string_not_equal(end_facts(e)->text,
-			    end_facts(k)->text);
+			assert_string_not_equal(
+			    end_facts(e)->text, end_facts(k)->text);
 }
 
 static void
@@ -89,10 +89,10 @@ openais_clients_read_the_error(void **state)
 	json_t *j = body_of(END_KEY_WRONG, false, "No \"such\" key.\n", "01J");
 
 	(void)state;
-	assert_string_equal(text_at(j, "error", "message"),
-	    "No \"such\" key.\n");
-	assert_string_equal(text_at(j, "error", "type"),
-	    "invalid_request_error");
+	assert_string_equal(
+	    text_at(j, "error", "message"), "No \"such\" key.\n");
+	assert_string_equal(
+	    text_at(j, "error", "type"), "invalid_request_error");
 	assert_string_equal(text_at(j, "error", "code"), "invalid_api_key");
 	assert_string_equal(text_at(j, "error", "request_id"), "01J");
 	assert_true(json_is_null(
@@ -143,11 +143,10 @@ the_page_of_ends_has_a_row_for_each(void **state)
 		    end_facts(e)->status);
 		buf_put(&row, "", 1);
 		assert_non_null(strstr(buf_data(&page), buf_data(&row)));
-		assert_non_null(
-		    strstr(buf_data(&page), end_facts(e)->help));
+		assert_non_null(strstr(buf_data(&page), end_facts(e)->help));
 	}
-	for (const char *p = buf_data(&page);
-	     (p = strstr(p, "\n| `")) != NULL; p++)
+	for (const char *p = buf_data(&page); (p = strstr(p, "\n| `")) != NULL;
+	     p++)
 		rows++;
 	assert_int_equal(rows, END_COUNT);
 	buf_release(&row);

@@ -40,8 +40,8 @@ a_user_has_so_many_requests_at_once(void **state)
 	(void)state;
 	assert_int_equal(gate_user_enter(g, u, unlimited, 2, 0, &q), GATE_OK);
 	assert_int_equal(gate_user_enter(g, u, unlimited, 2, 0, &q), GATE_OK);
-	assert_int_equal(gate_user_enter(g, u, unlimited, 2, 0, &q),
-	    GATE_CONCURRENT);
+	assert_int_equal(
+	    gate_user_enter(g, u, unlimited, 2, 0, &q), GATE_CONCURRENT);
 	assert_int_equal(gate_in_flight(g), 2);
 	/* Nobody else is in the way, nor is a higher limit. */
 	assert_int_equal(
@@ -51,8 +51,8 @@ a_user_has_so_many_requests_at_once(void **state)
 	gate_user_leave(g, u);
 	gate_user_leave(g, u);
 	assert_int_equal(gate_user_enter(g, u, unlimited, 2, 0, &q), GATE_OK);
-	assert_int_equal(gate_user_enter(g, u, unlimited, 0, 0, &q),
-	    GATE_CONCURRENT);
+	assert_int_equal(
+	    gate_user_enter(g, u, unlimited, 0, 0, &q), GATE_CONCURRENT);
 	gate_destroy(&g);
 }
 
@@ -73,13 +73,13 @@ a_user_has_so_many_requests_a_minute(void **state)
 		assert_int_equal(q.wait_ns, 0);
 	}
 	assert_int_equal(q.reset_ns, 60 * SECOND);
-	assert_int_equal(gate_user_enter(g, u, two, LIMIT_UNLIMITED, 0, &q),
-	    GATE_RATE);
+	assert_int_equal(
+	    gate_user_enter(g, u, two, LIMIT_UNLIMITED, 0, &q), GATE_RATE);
 	assert_int_equal(q.remaining, 0);
 	assert_int_equal(q.wait_ns, 30 * SECOND);
 	assert_int_equal(gate_in_flight(g), 2);
-	assert_int_equal(gate_user_enter(g, u, two, LIMIT_UNLIMITED,
-			     30 * SECOND, &q),
+	assert_int_equal(
+	    gate_user_enter(g, u, two, LIMIT_UNLIMITED, 30 * SECOND, &q),
 	    GATE_OK);
 	gate_destroy(&g);
 }
@@ -94,8 +94,8 @@ a_refusal_for_want_of_a_place_costs_no_quota(void **state)
 	(void)state;
 	assert_int_equal(gate_user_enter(g, u, two, 1, 0, &q), GATE_OK);
 	for (int i = 0; i < 10; i++) {
-		assert_int_equal(gate_user_enter(g, u, two, 1, 0, &q),
-		    GATE_CONCURRENT);
+		assert_int_equal(
+		    gate_user_enter(g, u, two, 1, 0, &q), GATE_CONCURRENT);
 		assert_int_equal(q.remaining, 1);
 	}
 	gate_user_leave(g, u);
@@ -204,8 +204,8 @@ threads_never_hold_more_places_than_there_are(void **state)
 
 	(void)state;
 	for (int i = 0; i < THREADS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, push, &c),
-		    0);
+		assert_int_equal(
+		    pthread_create(&threads[i], NULL, push, &c), 0);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	assert_in_range(c.most[0], 1, PLACES + 1);
@@ -240,8 +240,8 @@ threads_share_one_quota(void **state)
 
 	(void)state;
 	for (int i = 0; i < THREADS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, drink, &c),
-		    0);
+		assert_int_equal(
+		    pthread_create(&threads[i], NULL, drink, &c), 0);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	assert_int_equal(c.passed, 1000);

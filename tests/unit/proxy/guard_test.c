@@ -11,8 +11,7 @@
 /* Judges a request made of this line and these fields, all of them ended with
  * CRLF.  `text` holds what `r` points into. */
 static enum end
-judge(const char *lines, struct buf *text, struct head *head,
-    struct request *r)
+judge(const char *lines, struct buf *text, struct head *head, struct request *r)
 {
 	buf_clear(text);
 	buf_printf(text, "%s\r\n\r\n", lines);
@@ -33,7 +32,8 @@ a_request_is_taken_or_ends_in_one_way(void **state)
 	    {"GET / HTTP/1.0", END_OK},
 	    {"HEAD /v1/models HTTP/1.1\r\nHost: a", END_OK},
 	    {"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3", END_OK},
-	    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", END_OK},
+	    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked",
+		END_OK},
 	    {"GET /%2e%2e/x?y=%00 HTTP/1.1\r\nHost: a", END_OK},
 	    /* The request line. */
 	    {"GET", END_BAD_REQUEST},
@@ -68,8 +68,7 @@ a_request_is_taken_or_ends_in_one_way(void **state)
 	    {"GET / HTTP/1.1\r\nHost: a\r\nHost: a", END_BAD_REQUEST},
 	    {"GET / HTTP/1.0\r\nHost: a\r\nHost: b", END_BAD_REQUEST},
 	    /* The body's framing. */
-	    {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked",
-		END_BAD_REQUEST},
+	    {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked", END_BAD_REQUEST},
 	    {"POST / HTTP/1.1\r\nHost: a\r\nContent_Length: 3",
 		END_BAD_REQUEST},
 	    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer_Encoding: chunked",
@@ -111,8 +110,8 @@ a_request_is_taken_or_ends_in_one_way(void **state)
 		enum end e = judge(rows[i].lines, &text, &head, &r);
 
 		if (e != rows[i].end)
-			fail_msg("ended %s: %s", end_facts(e)->text,
-			    rows[i].lines);
+			fail_msg(
+			    "ended %s: %s", end_facts(e)->text, rows[i].lines);
 	}
 	buf_release(&text);
 }
@@ -146,11 +145,11 @@ the_credential_is_read_from_any_of_its_names(void **state)
 		const char *expected = rows[i].credential;
 
 		buf_clear(&lines);
-		buf_printf(&lines, "GET / HTTP/1.1\r\nHost: a\r\n%s",
-		    rows[i].field);
+		buf_printf(
+		    &lines, "GET / HTTP/1.1\r\nHost: a\r\n%s", rows[i].field);
 		buf_put(&lines, "", 1);
-		assert_int_equal(judge(buf_data(&lines), &text, &head, &r),
-		    END_OK);
+		assert_int_equal(
+		    judge(buf_data(&lines), &text, &head, &r), END_OK);
 		if (expected == NULL ? r.credential.p != NULL
 				     : !slice_is(r.credential, expected))
 			fail_msg("misread: %s", rows[i].field);
@@ -178,16 +177,16 @@ path_and_query_are_views_of_the_target(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		buf_clear(&lines);
-		buf_printf(&lines, "GET %s HTTP/1.1\r\nHost: a",
-		    rows[i].target);
+		buf_printf(
+		    &lines, "GET %s HTTP/1.1\r\nHost: a", rows[i].target);
 		buf_put(&lines, "", 1);
-		assert_int_equal(judge(buf_data(&lines), &text, &head, &r),
-		    END_OK);
+		assert_int_equal(
+		    judge(buf_data(&lines), &text, &head, &r), END_OK);
 		assert_true(slice_is(r.target, rows[i].target));
 		assert_true(slice_is(r.path, rows[i].path));
 		assert_int_equal(r.query.len, strlen(rows[i].query));
-		assert_true(r.query.len == 0 ||
-		    slice_is(r.query, rows[i].query));
+		assert_true(
+		    r.query.len == 0 || slice_is(r.query, rows[i].query));
 	}
 	buf_release(&lines);
 	buf_release(&text);
@@ -207,8 +206,7 @@ a_connection_is_kept_only_where_nobody_can_disagree(void **state)
 	    {"GET / HTTP/1.0\r\nHost: a", false},
 	    {"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive", true},
 	    {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9", true},
-	    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked",
-		false},
+	    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", false},
 	};
 	struct buf text = {0};
 	struct head head;
@@ -216,8 +214,8 @@ a_connection_is_kept_only_where_nobody_can_disagree(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
-		assert_int_equal(judge(rows[i].lines, &text, &head, &r),
-		    END_OK);
+		assert_int_equal(
+		    judge(rows[i].lines, &text, &head, &r), END_OK);
 		if (r.keeps_alive != rows[i].keeps_alive)
 			fail_msg("misjudged: %s", rows[i].lines);
 	}
@@ -272,10 +270,9 @@ what_is_needed_later_is_noted(void **state)
 	assert_true(slice_is(r.request_id, "r1"));
 	assert_true(slice_is(r.session, "s1"));
 	assert_true(slice_is(r.forwarded_for, "10.0.0.1"));
-	assert_int_equal(
-	    judge("POST / HTTP/1.0\r\nExpect: 100-continue\r\n"
-		  "Content-Encoding: Identity\r\nX-Session-Id: s2",
-		&text, &head, &r),
+	assert_int_equal(judge("POST / HTTP/1.0\r\nExpect: 100-continue\r\n"
+			       "Content-Encoding: Identity\r\nX-Session-Id: s2",
+			     &text, &head, &r),
 	    END_OK);
 	assert_false(r.says_continue); /* HTTP/1.0 knows no 100 */
 	assert_false(r.is_encoded);

@@ -56,8 +56,8 @@ a_head_is_taken_apart(void **state)
 	assert_int_equal(parse(whole_head, &h), HEAD_OK);
 	assert_int_equal(h.len, sizeof whole_head - 1);
 	assert_int_equal(h.count, 5);
-	assert_true(slice_is(h.start_line,
-	    "POST /v1/messages?beta=true HTTP/1.1"));
+	assert_true(
+	    slice_is(h.start_line, "POST /v1/messages?beta=true HTTP/1.1"));
 	assert_true(slice_is(head_field(&h, "host"), "weir"));
 	assert_true(slice_is(head_field(&h, "x-blanks"), "two words"));
 	assert_int_equal(head_field(&h, "x-empty").len, 0);
@@ -77,8 +77,7 @@ what_follows_the_empty_line_is_not_the_heads(void **state)
 	struct head h;
 
 	(void)state;
-	assert_int_equal(head_find(text, strlen(text), CAP, &scanned),
-	    HEAD_OK);
+	assert_int_equal(head_find(text, strlen(text), CAP, &scanned), HEAD_OK);
 	assert_int_equal(scanned, 18);
 	assert_int_equal(parse(text, &h), HEAD_OK);
 	assert_int_equal(h.len, 18);
@@ -119,26 +118,26 @@ a_line_that_ends_in_a_line_feed_alone_is_bad(void **state)
 	size_t scanned = 0;
 
 	(void)state;
-	assert_int_equal(head_find("GET / HTTP/1.1\nHost: a\n\n", 24, CAP,
-			     &scanned),
+	assert_int_equal(
+	    head_find("GET / HTTP/1.1\nHost: a\n\n", 24, CAP, &scanned),
 	    HEAD_BAD);
 	scanned = 0;
-	assert_int_equal(head_find("GET / HTTP/1.1\r\n\n", 17, CAP, &scanned),
-	    HEAD_BAD);
+	assert_int_equal(
+	    head_find("GET / HTTP/1.1\r\n\n", 17, CAP, &scanned), HEAD_BAD);
 }
 
 static void
 what_begins_like_no_http_is_told_at_the_first_byte(void **state)
 {
-	const char *firsts[] = {"\x16", "\r\n", "\n", " GET", "\"", "\x80",
-	    "(", "/"};
+	const char *firsts[] = {
+	    "\x16", "\r\n", "\n", " GET", "\"", "\x80", "(", "/"};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(firsts); i++) {
 		size_t scanned = 0;
 
-		assert_int_equal(head_find(firsts[i], 1, CAP, &scanned),
-		    HEAD_BAD);
+		assert_int_equal(
+		    head_find(firsts[i], 1, CAP, &scanned), HEAD_BAD);
 	}
 }
 
@@ -150,11 +149,11 @@ a_head_as_long_as_the_cap_is_the_longest(void **state)
 	(void)state;
 	assert_int_equal(head_find(whole_head, len, len, &scanned), HEAD_OK);
 	scanned = 0;
-	assert_int_equal(head_find(whole_head, len, len - 1, &scanned),
-	    HEAD_TOO_LARGE);
+	assert_int_equal(
+	    head_find(whole_head, len, len - 1, &scanned), HEAD_TOO_LARGE);
 	scanned = 0;
-	assert_int_equal(head_find(whole_head, len - 1, len, &scanned),
-	    HEAD_MORE);
+	assert_int_equal(
+	    head_find(whole_head, len - 1, len, &scanned), HEAD_MORE);
 }
 
 static void
@@ -182,8 +181,8 @@ a_nul_byte_is_bad_wherever_it_stands(void **state)
 	for (size_t i = 38; i < sizeof whole_head - 5; i++) {
 		memcpy(text, whole_head, sizeof text);
 		text[i] = '\0';
-		assert_int_equal(head_parse(text, sizeof text - 1, &h),
-		    HEAD_BAD);
+		assert_int_equal(
+		    head_parse(text, sizeof text - 1, &h), HEAD_BAD);
 	}
 }
 
@@ -193,8 +192,8 @@ values_may_hold_tabs_and_bytes_above_ascii(void **state)
 	struct head h;
 
 	(void)state;
-	assert_int_equal(with_line("X-Title: caf\xc3\xa9\tbar \xff", &h),
-	    HEAD_OK);
+	assert_int_equal(
+	    with_line("X-Title: caf\xc3\xa9\tbar \xff", &h), HEAD_OK);
 	assert_true(is_field_text("caf\xc3\xa9\tbar"));
 	assert_false(is_field_text("a\r\nSet-Cookie: b"));
 }
@@ -233,10 +232,8 @@ a_body_is_framed_in_one_plain_way_or_the_head_is_bad(void **state)
 	    {"Transfer-Encoding:", HEAD_BAD, 0, 0},
 	    {"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
 		HEAD_BAD, 0, 0},
-	    {"Transfer-Encoding: chunked\r\nContent-Length: 5", HEAD_BAD, 0,
-		0},
-	    {"Content-Length: 5\r\nTransfer-Encoding: chunked", HEAD_BAD, 0,
-		0},
+	    {"Transfer-Encoding: chunked\r\nContent-Length: 5", HEAD_BAD, 0, 0},
+	    {"Content-Length: 5\r\nTransfer-Encoding: chunked", HEAD_BAD, 0, 0},
 	};
 	struct head h;
 
@@ -290,13 +287,13 @@ a_hundred_fields_fit_and_one_more_is_too_many(void **state)
 	for (int i = 0; i < HEAD_FIELDS_MOST; i++)
 		buf_printf(&text, "a%d: b\r\n", i);
 	buf_puts(&text, "\r\n");
-	assert_int_equal(head_parse(buf_data(&text), buf_len(&text), &h),
-	    HEAD_OK);
+	assert_int_equal(
+	    head_parse(buf_data(&text), buf_len(&text), &h), HEAD_OK);
 	assert_int_equal(h.count, HEAD_FIELDS_MOST);
 	text.end -= 2;
 	buf_puts(&text, "one: more\r\n\r\n");
-	assert_int_equal(head_parse(buf_data(&text), buf_len(&text), &h),
-	    HEAD_TOO_LARGE);
+	assert_int_equal(
+	    head_parse(buf_data(&text), buf_len(&text), &h), HEAD_TOO_LARGE);
 	buf_release(&text);
 }
 

@@ -49,8 +49,8 @@ start(void **state)
 	(void)state;
 	config = config_parse("weir.yaml", SLICE(text), &env, &found);
 	for (size_t i = 0; config == NULL && i < found.count; i++)
-		print_error("line %u: %s\n", found.all[i].line,
-		    found.all[i].message);
+		print_error(
+		    "line %u: %s\n", found.all[i].line, found.all[i].message);
 	diagnostics_release(&found);
 	if (config == NULL)
 		return -1;
@@ -71,8 +71,8 @@ static json_t *
 load(struct buf *to)
 {
 	json_error_t error;
-	json_t *j = json_loadb(buf_data(to), buf_len(to),
-	    JSON_REJECT_DUPLICATES, &error);
+	json_t *j = json_loadb(
+	    buf_data(to), buf_len(to), JSON_REJECT_DUPLICATES, &error);
 
 	if (j == NULL)
 		fail_msg("%s", error.text);
@@ -122,8 +122,8 @@ assert_list(const struct user_config *u, const struct key_record *r,
 	assert_true(json_is_false(json_object_get(j, "has_more")));
 	assert_int_equal(json_array_size(data), count);
 	for (size_t i = 0; i < count; i++)
-		assert_string_equal(text_of(json_array_get(data, i), "id"),
-		    ids[i]);
+		assert_string_equal(
+		    text_of(json_array_get(data, i), "id"), ids[i]);
 	if (count > 0) {
 		assert_string_equal(text_of(j, "first_id"), ids[0]);
 		assert_string_equal(text_of(j, "last_id"), ids[count - 1]);
@@ -137,8 +137,8 @@ assert_list(const struct user_config *u, const struct key_record *r,
 static void
 the_list_has_what_the_user_may_use(void **state)
 {
-	const char *const all[] = {"big", "gpt-4o", "org/big", "quiet",
-	    "embed", "rank"};
+	const char *const all[] = {
+	    "big", "gpt-4o", "org/big", "quiet", "embed", "rank"};
 	const char *const few[] = {"quiet"};
 
 	(void)state;
@@ -173,8 +173,7 @@ a_model_is_described_to_every_client(void **state)
 	assert_string_equal(text_of(j, "object"), "model");
 	assert_string_equal(text_of(j, "type"), "model");
 	assert_string_equal(text_of(j, "display_name"), "Big one");
-	assert_string_equal(text_of(j, "description"),
-	    "the \"large\" model");
+	assert_string_equal(text_of(j, "description"), "the \"large\" model");
 	assert_int_equal(
 	    json_integer_value(json_object_get(j, "context_length")), 200000);
 	assert_int_equal(
@@ -184,8 +183,8 @@ a_model_is_described_to_every_client(void **state)
 	price = json_object_get(j, "pricing");
 	assert_string_equal(text_of(price, "prompt"), "0");
 	assert_string_equal(text_of(price, "completion"), "0");
-	kinds = json_object_get(json_object_get(j, "architecture"),
-	    "input_modalities");
+	kinds = json_object_get(
+	    json_object_get(j, "architecture"), "input_modalities");
 	assert_int_equal(json_array_size(kinds), 2);
 	json_decref(j);
 }
@@ -208,8 +207,8 @@ the_type_says_what_comes_out(void **state)
 {
 	static const struct {
 		const char *id, *kind;
-	} rows[] = {{"big", "text"}, {"embed", "embeddings"},
-	    {"rank", "rerank"}};
+	} rows[] = {
+	    {"big", "text"}, {"embed", "embeddings"}, {"rank", "rerank"}};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -218,8 +217,7 @@ the_type_says_what_comes_out(void **state)
 		    json_object_get(j, "architecture"), "output_modalities");
 
 		assert_string_equal(
-		    json_string_value(json_array_get(kinds, 0)),
-		    rows[i].kind);
+		    json_string_value(json_array_get(kinds, 0)), rows[i].kind);
 		json_decref(j);
 	}
 }
@@ -267,8 +265,8 @@ a_sentence_names_the_models(void **state)
 	(void)state;
 	models_write_names(ann, NULL, config, &to);
 	buf_put(&to, "", 1);
-	assert_string_equal(buf_data(&to),
-	    " It may use: big, quiet, embed, rank.");
+	assert_string_equal(
+	    buf_data(&to), " It may use: big, quiet, embed, rank.");
 	buf_clear(&to);
 	models_write_names(ann, &nothing, config, &to);
 	buf_put(&to, "", 1);

@@ -1,0 +1,286 @@
+/*
+ * micro.c - what single steps of a request cost, a line each.
+ *
+ * Run it on a quiet core of a release build: it takes the best of several
+ * rounds, since whatever disturbs a round only makes it slower.
+ */
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "auth/key_table.h"
+#include "base/clock.h"
+#include "metering/ledger_line.h"
+#include "metering/tap.h"
+#include "proxy/body_scan.h"
+#include "proxy/gate.h"
+
+#include "base/banned.h"
+
+#define ROUNDS 15
+#define ROUND_NS (20 * NS_PER_MS)
+#define BODY_BYTES (400 * 1024)
+
+/* Runs the step so many times. */
+typedef void (*step_fn)(void *arg, size_t times);
+
+static uint64_t
+time_of(step_fn step, void *arg, size_t times)
+{
+	uint64_t begin = clock_mono_ns();
+
+	step(arg, times);
+	return clock_mono_ns() - begin;
+}
+
+static void
+report(const char *name, step_fn step, void *arg)
+{
+	uint64_t best = UINT64_MAX;
+	size_t times = 1;
+
+	/* As often as fills a round. */
+	while (time_of(step, arg, times) < ROUND_NS)
+		times *= 2;
+	for (int i = 0; i < ROUNDS; i++) {
+		uint64_t ns = time_of(step, arg, times);
+
+		if (ns < best)
+			best = ns;
+	}
+	printf("%10.1f ns  %s\n", (double)best / (double)times, name);
+}
+
+static void
+must(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "weir-micro: %s\n", what);
+	exit(1);
+}
+
+/* --- the body ------------------------------------------------------------ */
+
+/* A chat of one long message, made of these lines. */
+static void
+make_body(struct buf *body, const char *line)
+{
+	buf_clear(body);
+	buf_puts(body,
+	    "{\"model\":\"m\",\"stream\":true,\"messages\":"
+	    "[{\"role\":\"user\",\"content\":\"");
+	while (buf_len(body) < BODY_BYTES)
+		buf_puts(body, line);
+	buf_puts(body, "\"}]}");
+}
+
+static void
+scan_body(void *arg, size_t times)
+{
+	const struct buf *body = arg;
+
+	for (size_t i = 0; i < times; i++) {
+		struct body_facts facts;
+		struct arena arena;
+		struct fault why;
+
+		arena_init(&arena);
+		must(body_scan(
+			 buf_data(body), buf_len(body), &arena, &facts, &why),
+		    "the body is refused");
+		arena_release(&arena);
+	}
+}
+
+/* --- an event ------------------------------------------------------------ */
+
+struct stream {
+	struct tap tap;
+	struct buf events;
+	size_t at; /* where the next one begins */
+};
+
+/* Events as a server sends them: 200 bytes, alike but for the text. */
+static void
+make_events(struct buf *to)
+{
+	static const char *const words[] = {" the", "mat", " \\\"over", ".",
+	    " jumps", "ing", " l\\u00e4uft", "\\n\\n", " lazy", " a", "3.14",
+	    " because"};
+
+	for (size_t i = 0; i < COUNT_OF(words); i++)
+		buf_printf(to,
+		    "data: {\"id\":\"chatcmpl-0123456789abcdef\",\"object\":"
+		    "\"chat.completion.chunk\",\"created\":1779978121,"
+		    "\"model\":\"mock-model\",\"choices\":[{\"index\":0,"
+		    "\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]"
+		    "}\n\n",
+		    words[i]);
+}
+
+static void
+pass_event(void *arg, size_t times)
+{
+	struct stream *s = arg;
+	enum tap_verdict v;
+
+	for (size_t i = 0; i < times; i++) {
+		s->at += tap_next(&s->tap, buf_data(&s->events) + s->at,
+		    buf_len(&s->events) - s->at, &v);
+		must(v == TAP_PASS, "an event is not one");
+		if (s->at == buf_len(&s->events))
+			s->at = 0;
+	}
+}
+
+/* --- a key --------------------------------------------------------------- */
+
+struct gatekeeper {
+	struct key_table *keys;
+	struct key_hasher *hasher;
+	char key[KEY_CHARS + 1], remembered[KEY_CHARS + 1];
+	const struct key_record *record;
+};
+
+static void
+make_keys(struct gatekeeper *g)
+{
+	static const uint8_t pepper[PEPPER_BYTES] = {1, 2, 3};
+	uint8_t hash[KEY_HASH_BYTES];
+	struct fault why = {""};
+	struct buf json = {0};
+
+	must(key_make(g->key, &why), why.text);
+	g->hasher = key_hasher_create(pepper);
+	key_hash(g->hasher, slice_of(g->key), hash);
+	buf_printf(&json,
+	    "{\"version\":1,\"keys\":[{\"id\":\"%.*s\",\"user\":\"bob\","
+	    "\"hash\":\"",
+	    KEY_ID_CHARS, key_id(slice_of(g->key)).p);
+	for (size_t i = 0; i < KEY_HASH_BYTES; i++)
+		buf_printf(&json, "%02x", hash[i]);
+	buf_puts(&json, "\"}]}");
+	g->keys = key_table_parse(
+	    (struct slice){buf_data(&json), buf_len(&json)}, pepper, &why);
+	must(g->keys != NULL, why.text);
+	g->record = key_table_at(g->keys, 0);
+	memcpy(g->remembered, g->key, sizeof g->key);
+	buf_release(&json);
+}
+
+static void
+check_key(void *arg, size_t times)
+{
+	struct gatekeeper *g = arg;
+	const struct key_record *r;
+
+	for (size_t i = 0; i < times; i++)
+		must(key_table_check(g->keys, g->hasher, slice_of(g->key),
+			 clock_wall_ms(), &r) == KEY_OK,
+		    "the key is refused");
+}
+
+/* A connection that has shown the same key before. */
+static void
+check_remembered_key(void *arg, size_t times)
+{
+	struct gatekeeper *g = arg;
+
+	for (size_t i = 0; i < times; i++)
+		must(CRYPTO_memcmp(g->key, g->remembered, KEY_CHARS) == 0 &&
+			key_record_state(g->record, clock_wall_ms()) == KEY_OK,
+		    "the key is refused");
+}
+
+/* --- the ledger and the gate --------------------------------------------- */
+
+static void
+write_line(void *arg, size_t times)
+{
+	struct buf *to = arg;
+	struct ledger_line line = {.ts_ms = 1779978121000,
+	    .user = "bob",
+	    .model = "deepseek-v4-flash",
+	    .prompt_tokens = 15000,
+	    .completion_tokens = 700,
+	    .duration_ms = 12345,
+	    .id = "01JW0000000000000000000000",
+	    .key = "k7q2m9",
+	    .api = "chat",
+	    .stream = true,
+	    .status = 200,
+	    .end = "ok",
+	    .usage_source = "upstream",
+	    .cached_tokens = 14000,
+	    .ttft_ms = 300,
+	    .bytes_in = 60000,
+	    .bytes_out = 9000,
+	    .upstream = "spark",
+	    .upstream_model = "deepseek-v4-flash",
+	    .client = "openai-python/2.1",
+	    .attempt_count = 1};
+
+	line.attempts[0] = (struct ledger_attempt){.upstream = "spark",
+	    .result = "ok",
+	    .usage = {15000, 700, 14000, -1, -1, -1},
+	    .source = USAGE_UPSTREAM};
+	for (size_t i = 0; i < times; i++) {
+		buf_clear(to);
+		ledger_line_write(to, &line);
+	}
+}
+
+struct door {
+	struct gate *gate;
+	struct gate_user *user;
+	uint64_t now_ns;
+};
+
+static void
+enter_and_leave(void *arg, size_t times)
+{
+	const struct rate_limit often = {1000000000, 1000000000};
+	struct door *d = arg;
+	struct gate_quota quota;
+
+	for (size_t i = 0; i < times; i++) {
+		d->now_ns += NS_PER_SECOND;
+		must(gate_user_enter(d->gate, d->user, often, 100, d->now_ns,
+			 &quota) == GATE_OK,
+		    "the gate is closed");
+		gate_user_leave(d->gate, d->user);
+	}
+}
+
+int
+main(void)
+{
+	struct gatekeeper keeper = {0};
+	struct stream *stream = xcalloc(sizeof *stream);
+	struct door door = {.gate = gate_create()};
+	struct buf body = {0}, line = {0};
+
+	make_body(&body, "The quick brown fox jumps over the lazy dog. ");
+	report("body_scan, 400 KB of plain text", scan_body, &body);
+	make_body(&body, "The quick brown fox jumps over the lazy dog.\\n");
+	report("body_scan, 400 KB of short lines", scan_body, &body);
+	make_events(&stream->events);
+	tap_init(&stream->tap, API_CHAT, true, true);
+	report("tap_next, an event of 200 bytes", pass_event, stream);
+	make_keys(&keeper);
+	report("a key, hashed", check_key, &keeper);
+	report("a key, remembered", check_remembered_key, &keeper);
+	report("ledger_line_write", write_line, &line);
+	door.user = gate_user(door.gate, "bob");
+	report("gate_user_enter and _leave", enter_and_leave, &door);
+	gate_destroy(&door.gate);
+	key_hasher_destroy(&keeper.hasher);
+	key_table_unref(&keeper.keys);
+	buf_release(&stream->events);
+	buf_release(&body);
+	buf_release(&line);
+	free(stream);
+	return 0;
+}
