@@ -35,6 +35,5 @@ MUST_CHECK bool clock_parse(struct slice s, int64_t *wall_ms);
  * False without a unit, with anything else, or above 10 years. */
 MUST_CHECK bool duration_parse(struct slice s, uint64_t *ms);
 
-/* Writes a duration as a person says it: "45s", "3 h 12 min", "in 90 days"
- * without the "in". */
+/* Writes a duration as a person says it: "45 s", "3 h 12 min", "90 days". */
 void duration_format(char out[CLOCK_TEXT_BYTES], uint64_t ms);

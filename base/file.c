@@ -273,6 +273,18 @@ file_lock(const char *path, bool wait, struct fault *why)
 	return fd;
 }
 
+/* Leaves errno alone if it is one or cannot be looked at. */
+static bool
+is_folder(const char *path)
+{
+	int saved = errno;
+	struct stat st;
+	bool is = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+
+	errno = saved;
+	return is;
+}
+
 bool
 folder_make(const char *path, mode_t mode, struct fault *why)
 {
@@ -285,7 +297,7 @@ folder_make(const char *path, mode_t mode, struct fault *why)
 		if (kept != '/' && kept != '\0')
 			continue;
 		*p = '\0';
-		if (mkdir(copy, mode) != 0 && errno != EEXIST)
+		if (mkdir(copy, mode) != 0 && !is_folder(copy))
 			ok =
 			    fault_errno(why, "cannot make the folder %s", copy);
 		*p = kept;

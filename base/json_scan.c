@@ -73,6 +73,14 @@ special_mask(const char *p)
 static const char *
 skip_plain(const char *p, const char *end)
 {
+	int m;
+
+	/* Most strings are short: their end is in the first step. */
+	if (end - p >= 16) {
+		if ((m = special_mask(p)) != 0)
+			return p + __builtin_ctz((unsigned)m);
+		p += 16;
+	}
 	while (end - p >= 64) {
 		int m0 = special_mask(p), m1 = special_mask(p + 16);
 		int m2 = special_mask(p + 32), m3 = special_mask(p + 48);
@@ -82,9 +90,7 @@ skip_plain(const char *p, const char *end)
 		p += 64;
 	}
 	while (end - p >= 16) {
-		int m = special_mask(p);
-
-		if (m != 0)
+		if ((m = special_mask(p)) != 0)
 			return p + __builtin_ctz((unsigned)m);
 		p += 16;
 	}

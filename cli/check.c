@@ -1,6 +1,6 @@
 /*
- * check.c - `weir check`: reads the configuration, says everything that is wrong
- * with it, and starts nothing.
+ * check.c - `weir check`: reads the configuration, says everything that is
+ * wrong with it, and starts nothing.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -36,8 +36,8 @@ plural(size_t n)
 }
 
 static void
-print_findings(const struct diagnostics *found, const char *path,
-    struct slice text)
+print_findings(
+    const struct diagnostics *found, const char *path, struct slice text)
 {
 	struct buf out = {0};
 
@@ -81,8 +81,8 @@ check(const char *path, bool is_quiet)
 		text = (struct slice){buf_data(&file), buf_len(&file)};
 		config = config_parse(path, text, &env, &found);
 	} else {
-		diagnostics_add(&found, SEVERITY_ERROR, 0, 0, 1, "%s",
-		    why.text);
+		diagnostics_add(
+		    &found, SEVERITY_ERROR, 0, 0, 1, "%s", why.text);
 	}
 	if (config == NULL || !is_quiet) {
 		print_findings(&found, path, text);
@@ -110,8 +110,8 @@ command_check(int argc, char **argv)
 	char *path = NULL;
 	int option, status;
 
-	while ((option = getopt_long(argc, argv, "c:qh", options, NULL)) !=
-	    -1) {
+	while (
+	    (option = getopt_long(argc, argv, "c:qh", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			given = optarg;
@@ -127,8 +127,9 @@ command_check(int argc, char **argv)
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "weir check: what is '%s'? A file is given by "
-		                "-c FILE\n",
+		fprintf(stderr,
+		    "weir check: what is '%s'? A file is given by "
+		    "-c FILE\n",
 		    argv[optind]);
 		return EXIT_USAGE;
 	}

@@ -44,13 +44,14 @@ void
 build_undefined(struct build *b, const struct node *at, const char *what,
     const struct name_index *known)
 {
-	const struct named *near = name_index_nearest(known, at->text);
+	const struct named *near = NULL;
 	char shown[QUOTED_BYTES];
 
+	if (!diagnostics_are_full(b->found))
+		near = name_index_nearest(known, at->text);
 	if (near != NULL)
-		build_error(b, at,
-		    "%s %s is not defined; did you mean '%.*s'?", what,
-		    quoted(at->text, shown), (int)near->name.len,
+		build_error(b, at, "%s %s is not defined; did you mean '%.*s'?",
+		    what, quoted(at->text, shown), (int)near->name.len,
 		    near->name.p);
 	else
 		build_error(b, at, "%s %s is not defined", what,

@@ -2,8 +2,8 @@
  * build.h - from the tree of a file to the struct config, section by section.
  *
  * keys_check() has told what is wrong with single values; here a wrong value
- * simply counts as not said, so that what depends on several keys can be checked
- * in the same run.  The result is used only if no error was found.
+ * simply counts as not said, so that what depends on several keys can be
+ * checked in the same run.  The result is used only if no error was found.
  */
 #pragma once
 
@@ -53,20 +53,21 @@ struct price_list build_prices(struct build *b, const char *upstream,
 void build_prices_check(struct build *b);
 
 /* Sets what a model's and a route's params come to. */
-struct params_config build_params(struct build *b, const struct node *model,
-    const struct node *route);
+struct params_config build_params(
+    struct build *b, const struct node *model, const struct node *route);
 
 /* Adds an error or a warning under a node. */
 void build_error(struct build *b, const struct node *at, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
-void build_warning(struct build *b, const struct node *at, const char *fmt,
-    ...) PRINTF_LIKE(3, 4);
+void build_warning(struct build *b, const struct node *at, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 
-/* Adds the error that a `what` of this name is not in `known`, and which one may
- * be meant. */
+/* Adds the error that a `what` of this name is not in `known`, and which one
+ * may be meant. */
 void build_undefined(struct build *b, const struct node *at, const char *what,
     const struct name_index *known);
 
-/* The key node of an entry of the top-level map `section`, by its rank there. */
-const struct node *build_key_node(const struct build *b, const char *section,
-    size_t rank);
+/* The key node of an entry of the top-level map `section`, by its rank there.
+ */
+const struct node *build_key_node(
+    const struct build *b, const char *section, size_t rank);

@@ -62,12 +62,13 @@ build_place(struct build *b, struct route_config *r, const struct node *map,
 	r->model_json = to_json_string(b, r->model);
 	if (!r->upstream->is_paid && !must_cost)
 		return true;
-	r->prices = build_prices(b, r->upstream->name, r->model,
-	    m->type == MODEL_CHAT);
+	r->prices =
+	    build_prices(b, r->upstream->name, r->model, m->type == MODEL_CHAT);
 	if (r->prices.count > 0)
 		return true;
 	build_error(b, model,
-	    "upstream '%s' costs money, and '%s' has no price: it belongs under "
+	    "upstream '%s' costs money, and '%s' has no price: it belongs "
+	    "under "
 	    "prices: %s:",
 	    r->upstream->name, r->model, r->upstream->name);
 	return false;
@@ -93,8 +94,7 @@ build_routes(struct build *b, struct model_config *m, const struct node *key,
 	const struct node *said = node_get(model, "routes");
 
 	m->route_count = routes->count;
-	m->routes =
-	    arena_alloc(b->arena, routes->count * sizeof *m->routes);
+	m->routes = arena_alloc(b->arena, routes->count * sizeof *m->routes);
 	if (routes->count == 0 && said != NULL &&
 	    (said->kind == NODE_LIST || node_is_empty(said)))
 		build_error(b, key, "model '%s' has no routes", m->name);
@@ -112,8 +112,8 @@ build_compare(struct build *b, struct model_config *m, const struct node *key,
 
 	if (said != NULL) {
 		compare = arena_alloc(b->arena, sizeof *compare);
-		if (build_place(b, compare, said, m, "models.*.compare.to",
-		        true))
+		if (build_place(
+			b, compare, said, m, "models.*.compare.to", true))
 			m->compare = compare;
 		return;
 	}
@@ -168,12 +168,13 @@ check_name(struct build *b, const struct node *at, size_t rank)
 	size_t other = name_index_find(&b->c->memory->models, at->text);
 
 	if (slice_is(at->text, "*"))
-		build_error(b, at, "'*' means all models, none can be called "
-		                   "that");
+		build_error(b, at,
+		    "'*' means all models, none can be called "
+		    "that");
 	else if (other != rank && other != SIZE_MAX)
 		build_error(b, at,
-		    "'%s' is also a name or an alias of model '%s'",
-		    at->text.p, b->c->models[other].name);
+		    "'%s' is also a name or an alias of model '%s'", at->text.p,
+		    b->c->models[other].name);
 }
 
 static void

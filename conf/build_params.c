@@ -20,7 +20,7 @@ on_token(void *arg, const struct json_token *t)
 
 	*is_bare = t->depth == 0 &&
 	    (t->kind == JSON_NUMBER || t->kind == JSON_TRUE ||
-	        t->kind == JSON_FALSE || t->kind == JSON_NULL);
+		t->kind == JSON_FALSE || t->kind == JSON_NULL);
 	return *is_bare;
 }
 
@@ -89,8 +89,8 @@ collect(struct build *b, struct params_config *into, enum param_action action,
 	if (into->count == PARAMS_MOST) {
 		build_error(b, name, "more than %d params", PARAMS_MOST);
 	} else if (param_find(into, name->text.p) != NULL) {
-		build_error(b, name, "'%s' is in these params twice",
-		    name->text.p);
+		build_error(
+		    b, name, "'%s' is in these params twice", name->text.p);
 	} else {
 		into->params[into->count++] = (struct param_config){action,
 		    name->text.p, value == NULL ? NULL : to_json(b, value)};
@@ -107,17 +107,28 @@ collect_map(struct build *b, struct params_config *into,
 		collect(b, into, action, map->keys[i], map->items[i]);
 }
 
+static size_t
+params_room(const struct node *map)
+{
+	return map == NULL ? 0 : map->count;
+}
+
 /* The params of one place. */
 static struct params_config
 collect_all(struct build *b, const struct node *owner)
 {
 	const struct node *params = node_get(owner, "params");
 	const struct node *drop = setting_list(params, "models.*.params.drop");
-	struct params_config p = {
-	    arena_alloc(b->arena, PARAMS_MOST * sizeof *p.params), 0};
+	const struct node *set = node_get(params, "set");
+	const struct node *fill = node_get(params, "default");
+	size_t room = params_room(set) + params_room(fill) + drop->count;
+	struct params_config p = {0};
 
-	collect_map(b, &p, PARAM_SET, node_get(params, "set"));
-	collect_map(b, &p, PARAM_DEFAULT, node_get(params, "default"));
+	if (room > PARAMS_MOST)
+		room = PARAMS_MOST;
+	p.params = arena_alloc(b->arena, room * sizeof *p.params);
+	collect_map(b, &p, PARAM_SET, set);
+	collect_map(b, &p, PARAM_DEFAULT, fill);
 	for (size_t i = 0; i < drop->count; i++)
 		if (drop->items[i]->kind == NODE_TEXT)
 			collect(b, &p, PARAM_DROP, drop->items[i], NULL);
@@ -126,22 +137,23 @@ collect_all(struct build *b, const struct node *owner)
 
 /* The route knows better, but for a mere default against something firm. */
 static bool
-route_wins(const struct param_config *of_route,
-    const struct param_config *of_model)
+route_wins(
+    const struct param_config *of_route, const struct param_config *of_model)
 {
 	return of_route->action != PARAM_DEFAULT ||
 	    of_model->action == PARAM_DEFAULT;
 }
 
 struct params_config
-build_params(struct build *b, const struct node *model,
-    const struct node *route)
+build_params(
+    struct build *b, const struct node *model, const struct node *route)
 {
 	struct params_config of_model = collect_all(b, model);
 	struct params_config of_route = collect_all(b, route);
-	struct params_config all = {
-	    arena_alloc(b->arena, 2 * PARAMS_MOST * sizeof *all.params), 0};
+	struct params_config all = {0};
 
+	all.params = arena_alloc(
+	    b->arena, (of_model.count + of_route.count) * sizeof *all.params);
 	for (size_t i = 0; i < of_model.count; i++) {
 		const struct param_config *own = &of_model.params[i], *other;
 

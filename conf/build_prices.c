@@ -27,19 +27,19 @@ build_price(const struct node *entry)
 	p.hour_begin = (int)(hours / 100);
 	p.hour_end = (int)(hours % 100);
 	p.input_pusd = token_price(entry, "prices.*.*[].input", "input", 0);
-	p.input_cached_pusd = token_price(entry, "prices.*.*[].input_cached",
-	    "input_cached", p.input_pusd);
-	p.cache_write_pusd = token_price(entry, "prices.*.*[].cache_write",
-	    "cache_write", p.input_pusd);
+	p.input_cached_pusd = token_price(
+	    entry, "prices.*.*[].input_cached", "input_cached", p.input_pusd);
+	p.cache_write_pusd = token_price(
+	    entry, "prices.*.*[].cache_write", "cache_write", p.input_pusd);
 	p.output_pusd = token_price(entry, "prices.*.*[].output", "output", 0);
-	p.request_pusd = token_price(entry, "prices.*.*[].request", "request",
-	    0);
+	p.request_pusd =
+	    token_price(entry, "prices.*.*[].request", "request", 0);
 	return p;
 }
 
 struct price_list
-build_prices(struct build *b, const char *upstream, const char *model,
-    bool needs_output)
+build_prices(
+    struct build *b, const char *upstream, const char *model, bool needs_output)
 {
 	const struct node *entries =
 	    node_get(node_get(node_get(b->root, "prices"), upstream), model);
@@ -64,8 +64,8 @@ build_prices(struct build *b, const char *upstream, const char *model,
 
 /* Prices of some hours alone would leave the others free. */
 static void
-check_entries(struct build *b, const struct node *key,
-    const struct node *entries)
+check_entries(
+    struct build *b, const struct node *key, const struct node *entries)
 {
 	bool is_whole = false;
 
@@ -95,7 +95,7 @@ build_prices_check(struct build *b)
 		const struct node *models = prices->items[i];
 
 		if (name_index_find(&b->c->memory->upstreams,
-		        prices->keys[i]->text) == SIZE_MAX)
+			prices->keys[i]->text) == SIZE_MAX)
 			build_undefined(b, prices->keys[i], "upstream",
 			    &b->c->memory->upstreams);
 		if (models->kind != NODE_MAP)

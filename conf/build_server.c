@@ -20,8 +20,8 @@ is_any_address(const struct address *a)
 
 /* Everybody who can reach the machine could come; perhaps that is meant. */
 static void
-warn_if_open(struct build *b, const struct node *n,
-    const struct listen_config *l)
+warn_if_open(
+    struct build *b, const struct node *n, const struct listen_config *l)
 {
 	if (!l->is_tailscale && is_any_address(&l->address))
 		build_warning(b, n,
@@ -31,13 +31,14 @@ warn_if_open(struct build *b, const struct node *n,
 }
 
 static void
-refuse_repetition(struct build *b, const struct node *n,
-    const struct server_config *s)
+refuse_repetition(
+    struct build *b, const struct node *n, const struct server_config *s)
 {
 	const struct listen_config *last = &s->listen[s->listen_count - 1];
 
 	for (size_t i = 0; i + 1 < s->listen_count; i++)
-		if (last->port != 0 && strcmp(s->listen[i].text, last->text) == 0)
+		if (last->port != 0 &&
+		    strcmp(s->listen[i].text, last->text) == 0)
 			build_error(b, n, "%s stands here twice", last->text);
 }
 
@@ -50,8 +51,8 @@ build_listen(struct build *b, const struct node *server)
 	const struct node *said = node_get(server, "listen");
 	struct server_config *s = &b->c->server;
 
-	s->listen = arena_alloc(b->arena,
-	    (list->count + 1) * sizeof *s->listen);
+	s->listen =
+	    arena_alloc(b->arena, (list->count + 1) * sizeof *s->listen);
 	if (list->count > LISTEN_MOST) {
 		build_error(b, list, "more than %d addresses", LISTEN_MOST);
 		return;
@@ -86,18 +87,18 @@ build_paths(struct build *b, const struct node *server)
 
 	s->state_dir = setting_path(b, server, "server.state_dir");
 	if (s->state_dir == NULL)
-		s->state_dir = arena_printf(b->arena, "%s",
-		    b->env->default_state_dir);
+		s->state_dir =
+		    arena_printf(b->arena, "%s", b->env->default_state_dir);
 	if (admin != NULL)
 		s->admin = arena_printf(b->arena, "unix:%s",
 		    path_absolute(b, admin + strlen("unix:")));
 	else
-		s->admin = arena_printf(b->arena, "unix:%s/admin.sock",
-		    s->state_dir);
+		s->admin =
+		    arena_printf(b->arena, "unix:%s/admin.sock", s->state_dir);
 	b->c->ledger_path = setting_path(b, ledger, "ledger.path");
 	if (b->c->ledger_path == NULL)
-		b->c->ledger_path = arena_printf(b->arena, "%s/usage.jsonl",
-		    s->state_dir);
+		b->c->ledger_path =
+		    arena_printf(b->arena, "%s/usage.jsonl", s->state_dir);
 }
 
 void

@@ -29,23 +29,22 @@ kind_target(enum server_kind kind, enum server_api api)
 }
 
 static void
-build_targets(struct build *b, struct upstream_config *u,
-    const struct node *map)
+build_targets(
+    struct build *b, struct upstream_config *u, const struct node *map)
 {
 	const struct node *paths = node_get(map, "paths");
 
 	for (unsigned i = 0; i < API_COUNT; i++) {
 		enum server_api api = (enum server_api)i;
-		const char *key = arena_printf(b->arena,
-		    "upstreams.*.paths.%s", api_name(api));
+		const char *key = arena_printf(
+		    b->arena, "upstreams.*.paths.%s", api_name(api));
 		const char *said = setting_text(paths, key);
 
 		if (said == NULL)
 			said = kind_target(u->kind, api);
-		u->paths[i] = said != NULL
-		    ? said
-		    : arena_printf(b->arena, "%s%s", u->base_path,
-		          api_tails[i]);
+		u->paths[i] = said != NULL ? said
+					   : arena_printf(b->arena, "%s%s",
+						 u->base_path, api_tails[i]);
 	}
 }
 
@@ -81,8 +80,8 @@ build_url(struct build *b, struct upstream_config *u, const struct node *map)
 
 /* A price list says that money is due even where `paid` does not. */
 static bool
-build_paid(struct build *b, const struct upstream_config *u,
-    const struct node *map)
+build_paid(
+    struct build *b, const struct upstream_config *u, const struct node *map)
 {
 	const struct node *paid = node_get(map, "paid");
 	bool has_prices =
@@ -99,8 +98,8 @@ build_paid(struct build *b, const struct upstream_config *u,
 }
 
 static void
-build_ca_file(struct build *b, struct upstream_config *u,
-    const struct node *map)
+build_ca_file(
+    struct build *b, struct upstream_config *u, const struct node *map)
 {
 	u->ca_file = setting_path(b, map, "upstreams.*.ca_file");
 	if (u->ca_file != NULL && access(u->ca_file, R_OK) != 0)
@@ -133,8 +132,8 @@ build_timeouts(struct upstream_config *u, const struct node *t)
 }
 
 static void
-build_upstream(struct build *b, struct upstream_config *u,
-    const struct node *map)
+build_upstream(
+    struct build *b, struct upstream_config *u, const struct node *map)
 {
 	const char *kind = setting_text(map, "upstreams.*.kind");
 
@@ -156,9 +155,8 @@ build_upstreams(struct build *b)
 {
 	const struct node *section = node_get(b->root, "upstreams");
 	struct name_index *names = &b->c->memory->upstreams;
-	size_t count = section == NULL || section->kind != NODE_MAP
-	    ? 0
-	    : section->count;
+	size_t count =
+	    section == NULL || section->kind != NODE_MAP ? 0 : section->count;
 
 	b->c->upstreams =
 	    arena_alloc(b->arena, count * sizeof *b->c->upstreams);

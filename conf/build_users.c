@@ -24,8 +24,7 @@ check_name(struct build *b, const struct node *name)
 }
 
 static void
-build_models_of(struct build *b, struct user_config *u,
-    const struct node *list)
+build_models_of(struct build *b, struct user_config *u, const struct node *list)
 {
 	u->models = arena_alloc(b->arena, list->count * sizeof *u->models);
 	for (size_t i = 0; i < list->count; i++) {
@@ -60,22 +59,22 @@ limit(const struct build *b, const struct node *user, const char *of_user,
 }
 
 static void
-build_limits(const struct build *b, struct user_config *u,
-    const struct node *user)
+build_limits(
+    const struct build *b, struct user_config *u, const struct node *user)
 {
 	u->requests.per_minute = (uint32_t)limit(b, user,
 	    "users.*.limits.requests_per_minute", "limits.requests_per_minute");
 	u->requests.burst =
 	    u->requests.per_minute == 0 ? 1 : u->requests.per_minute;
-	u->concurrent = (uint32_t)limit(b, user, "users.*.limits.concurrent",
-	    "limits.concurrent");
+	u->concurrent = (uint32_t)limit(
+	    b, user, "users.*.limits.concurrent", "limits.concurrent");
 	u->paid_routes = limit(b, user, "users.*.limits.paid_routes",
-	                     "limits.paid_routes") == 1;
+			     "limits.paid_routes") == 1;
 }
 
 static void
-check_keyless(struct build *b, const struct user_config *u,
-    const struct node *key)
+check_keyless(
+    struct build *b, const struct user_config *u, const struct node *key)
 {
 	if (!u->is_keyless)
 		return;

@@ -82,7 +82,7 @@ folder_of(struct arena *a, const char *path)
 	if (getcwd(here, sizeof here) == NULL)
 		here[0] = '\0';
 	return len == 0 ? arena_strndup(a, here, strlen(here))
-	                : arena_printf(a, "%s/%.*s", here, (int)len, path);
+			: arena_printf(a, "%s/%.*s", here, (int)len, path);
 }
 
 /* A gateway that serves nobody starts, but hardly anyone means it. */
@@ -132,8 +132,8 @@ config_parse(const char *path, struct slice text, const struct config_env *env,
 }
 
 struct config *
-config_load(const char *path, const struct config_env *env,
-    struct diagnostics *found)
+config_load(
+    const char *path, const struct config_env *env, struct diagnostics *found)
 {
 	struct config *c = NULL;
 	struct buf text = {0};
@@ -144,8 +144,7 @@ config_load(const char *path, const struct config_env *env,
 		    (struct slice){buf_data(&text), buf_len(&text)}, env,
 		    found);
 	else
-		diagnostics_add(found, SEVERITY_ERROR, 0, 0, 1, "%s",
-		    why.text);
+		diagnostics_add(found, SEVERITY_ERROR, 0, 0, 1, "%s", why.text);
 	buf_release(&text);
 	return c;
 }

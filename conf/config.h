@@ -29,7 +29,7 @@
 
 /* Where to listen: an address and a port; or this node's tailnet addresses. */
 struct listen_config {
-	const char *text; /* as written */
+	const char *text;  /* as written */
 	bool is_tailscale; /* address is not known before the start */
 	struct address address;
 	uint16_t port;
@@ -45,8 +45,8 @@ struct server_config {
 	uint64_t drain_ms;
 	struct address_list *allow_from;      /* empty: everyone */
 	struct address_list *trusted_proxies; /* empty: nobody */
-	uint64_t max_body;         /* bytes */
-	uint32_t max_connections;  /* 0: from RLIMIT_NOFILE */
+	uint64_t max_body;                    /* bytes */
+	uint32_t max_connections;             /* 0: from RLIMIT_NOFILE */
 	uint64_t head_ms, body_ms, stall_ms, idle_ms;
 };
 
@@ -54,15 +54,15 @@ struct upstream_config {
 	const char *name;
 	uint32_t index; /* of this array */
 	bool is_tls;
-	const char *host;      /* a name or an address, without brackets */
+	const char *host; /* a name or an address, without brackets */
 	uint16_t port;
 	const char *host_header; /* as in the url: host[:port] */
 	const char *base_path; /* "/v1", "/inference/v1"; "" for none; no slash
-	                          at its end */
+				  at its end */
 	const char *paths[API_COUNT]; /* whole target of that API; never NULL */
 	enum server_kind kind;
-	const char *api_key; /* secret, or NULL */
-	const char *ca_file; /* or NULL: the system's */
+	const char *api_key;   /* secret, or NULL */
+	const char *ca_file;   /* or NULL: the system's */
 	uint32_t max_inflight; /* CONFIG_UNLIMITED */
 	bool is_paid;
 	uint64_t connect_ms, first_token_ms, gap_ms, total_ms, idle_ms;
@@ -82,8 +82,8 @@ enum route_when {
 	WHEN_FULL = 1 << 9,
 	WHEN_SLOW = 1 << 10,
 };
-#define WHEN_DEFAULT                                                           \
-	(WHEN_CONNECT | WHEN_RESET | WHEN_429 | WHEN_503 | WHEN_529 |          \
+#define WHEN_DEFAULT                                                  \
+	(WHEN_CONNECT | WHEN_RESET | WHEN_429 | WHEN_503 | WHEN_529 | \
 	    WHEN_ERROR_EVENT)
 
 /* One member to put into, or take out of, the request's top-level object. */
@@ -106,7 +106,7 @@ struct route_config {
 	const char *model_json; /* the same as a JSON string, with its quotes */
 	unsigned when;          /* enum route_when, or-ed */
 	struct params_config params; /* the model's and its own, merged: set
-	                                and drop of the route win */
+					and drop of the route win */
 	struct price_list prices;    /* empty: free */
 };
 
@@ -120,12 +120,12 @@ struct model_config {
 	const char *display_name; /* the name if not said */
 	const char *description;  /* or NULL */
 	enum model_type type;
-	uint32_t context;         /* tokens; 0: not said */
+	uint32_t context; /* tokens; 0: not said */
 	bool takes_images;
 	struct route_config *routes;
 	size_t route_count;
-	const struct route_config *compare; /* the first paid route, or NULL: what
-	                                       local answers saved */
+	const struct route_config *compare; /* the first paid route, or NULL:
+					       what local answers saved */
 };
 
 struct user_config {
@@ -154,7 +154,8 @@ struct config {
 	size_t user_count;
 	size_t price_list_count;
 	const char *ledger_path;
-	struct config_memory *memory; /* owns all of the above; its own affair */
+	struct config_memory
+	    *memory; /* owns all of the above; its own affair */
 };
 
 /* What the caller knows that the file does not say. */
@@ -166,10 +167,10 @@ struct config_env {
 };
 
 /* Reads and checks the file at `path`.  Everything found goes into `found`
- * (errors and warnings, in the order of lines).  NULL if there is an error.  The
+ * (errors and warnings, in the order of lines).  NULL if there is an error. The
  * caller owns one reference. */
-MUST_CHECK struct config *config_load(const char *path,
-    const struct config_env *env, struct diagnostics *found);
+MUST_CHECK struct config *config_load(
+    const char *path, const struct config_env *env, struct diagnostics *found);
 
 /* The same for text that was read already; `path` is for the messages. */
 MUST_CHECK struct config *config_parse(const char *path, struct slice text,
@@ -179,21 +180,21 @@ struct config *config_ref(struct config *c);
 void config_unref(struct config **cp);
 
 /* By name or alias, the exact bytes.  NULL if there is none. */
-const struct model_config *config_model(const struct config *c,
-    struct slice name);
+const struct model_config *config_model(
+    const struct config *c, struct slice name);
 
-const struct user_config *config_user(const struct config *c,
-    struct slice name);
+const struct user_config *config_user(
+    const struct config *c, struct slice name);
 
-const struct upstream_config *config_upstream(const struct config *c,
-    struct slice name);
+const struct upstream_config *config_upstream(
+    const struct config *c, struct slice name);
 
 bool user_may_use(const struct user_config *u, const struct model_config *m);
 
 /* The user with `key: none` whose `from` has this address, the narrowest range
  * not considered: the first in the file; NULL if none. */
-const struct user_config *config_keyless_user(const struct config *c,
-    const struct address *a);
+const struct user_config *config_keyless_user(
+    const struct config *c, const struct address *a);
 
 /* The reference page of all keys, in Markdown, from the table of keys. */
 void config_reference(struct buf *out);

@@ -49,7 +49,7 @@ diagnostics_add(struct diagnostics *d, enum severity severity, unsigned line,
 		d->errors++;
 	else
 		d->warnings++;
-	if (d->count == DIAGNOSTICS_MOST)
+	if (diagnostics_are_full(d))
 		return;
 	d->all = xrealloc_array(d->all, d->count + 1, sizeof *d->all);
 	new = &d->all[d->count++];
@@ -67,8 +67,11 @@ diagnostics_add(struct diagnostics *d, enum severity severity, unsigned line,
 void
 diagnostics_hide(struct diagnostics *d, struct hidden_span span)
 {
-	d->hidden = xrealloc_array(d->hidden, d->hidden_count + 1,
-	    sizeof *d->hidden);
+	if (d->hidden_count == d->hidden_room) {
+		d->hidden_room = d->hidden_room == 0 ? 8 : d->hidden_room * 2;
+		d->hidden = xrealloc_array(
+		    d->hidden, d->hidden_room, sizeof *d->hidden);
+	}
 	d->hidden[d->hidden_count++] = span;
 }
 
@@ -141,8 +144,7 @@ diagnostics_print(const struct diagnostics *d, const char *path,
 			continue;
 		}
 		buf_printf(out, "%s:%u:%u: %s: %s\n", path, each->line,
-		    each->column, severity_name(each->severity),
-		    each->message);
+		    each->column, severity_name(each->severity), each->message);
 		if (each->severity == SEVERITY_ERROR)
 			excerpt_print(&excerpt, each->line, each->column,
 			    each->width, out);

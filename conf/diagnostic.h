@@ -1,9 +1,8 @@
 /*
  * diagnostic.h - what is wrong in a file: where, what, and what was meant.
  *
- *     weir.yaml:31:14: error: upstream 'spark-ds5' is not defined; did you mean …
- *         31 |       - {to: spark-ds5, model: deepseek-v4-flash}
- *            |              ^~~~~~~~~
+ *     weir.yaml:31:14: error: upstream 'spark-ds5' is not defined; did you mean
+ * … 31 |       - {to: spark-ds5, model: deepseek-v4-flash} | ^~~~~~~~~
  */
 #pragma once
 
@@ -37,8 +36,15 @@ struct diagnostics {
 	size_t count;
 	size_t errors, warnings;
 	struct hidden_span *hidden; /* owned */
-	size_t hidden_count;
+	size_t hidden_count, hidden_room;
 };
+
+/* True if what is added is only counted: its message need not be made well. */
+static inline bool
+diagnostics_are_full(const struct diagnostics *d)
+{
+	return d->count == DIAGNOSTICS_MOST;
+}
 
 void diagnostics_release(struct diagnostics *d);
 

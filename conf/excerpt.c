@@ -7,7 +7,7 @@
 
 #include "base/banned.h"
 
-#define SHOWN_MOST 160 /* characters of a line */
+#define SHOWN_MOST 160  /* characters of a line */
 #define SHOWN_BEFORE 60 /* of them before the caret, where it is cut */
 #define WORD_MOST 32
 #define STARS "******"
@@ -26,8 +26,9 @@ break_length(struct slice text, size_t at)
 		return 1;
 	if (left > 1 && memcmp(p, "\xc2\x85", 2) == 0)
 		return 2;
-	if (left > 2 && (memcmp(p, "\xe2\x80\xa8", 3) == 0 ||
-	                    memcmp(p, "\xe2\x80\xa9", 3) == 0))
+	if (left > 2 &&
+	    (memcmp(p, "\xe2\x80\xa8", 3) == 0 ||
+		memcmp(p, "\xe2\x80\xa9", 3) == 0))
 		return 3;
 	return 0;
 }
@@ -105,8 +106,8 @@ value_end(const struct shown_line *l, size_t at)
 	char quote = l->p[at];
 
 	if (quote == '"' || quote == '\'') {
-		const char *close = memchr(l->p + at + 1, quote,
-		    l->len - at - 1);
+		const char *close =
+		    memchr(l->p + at + 1, quote, l->len - at - 1);
 
 		return close == NULL ? l->len : (size_t)(close - l->p) + 1;
 	}
@@ -176,8 +177,8 @@ hide_keys_by_look(struct shown_line *l)
 }
 
 static void
-hide_span(const struct excerpt *e, const struct hidden_span *s,
-    struct shown_line *l)
+hide_span(
+    const struct excerpt *e, const struct hidden_span *s, struct shown_line *l)
 {
 	unsigned column = 0;
 
@@ -296,8 +297,7 @@ put_line(const struct shown_line *l, unsigned first, struct underline *u,
 		if (is_hidden) {
 			count = was_hidden ? 0 : sizeof STARS - 1;
 			buf_put(out, STARS, count);
-		} else if (is_tab ||
-		    text_is_clean_utf8(l->p + at, end - at)) {
+		} else if (is_tab || text_is_clean_utf8(l->p + at, end - at)) {
 			buf_put(out, l->p + at, end - at);
 		} else {
 			buf_puts(out, "?");
@@ -311,8 +311,8 @@ put_line(const struct shown_line *l, unsigned first, struct underline *u,
 }
 
 void
-excerpt_print(struct excerpt *e, unsigned line, unsigned column,
-    unsigned width, struct buf *out)
+excerpt_print(struct excerpt *e, unsigned line, unsigned column, unsigned width,
+    struct buf *out)
 {
 	struct underline u = {.column = column, .width = width};
 	unsigned first = 1;

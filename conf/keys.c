@@ -35,285 +35,289 @@ static const char server_kinds[] = SERVER_KINDS(X);
 	    "Requests a minute; as many may come at once after a quiet "       \
 	    "minute. 0 admits nothing."},                                      \
 	    {at ".concurrent", TYPE_COUNT, (acts) | KEY_UNLIMITED, unlimited,  \
-	        0, MOST, NULL, "Requests in flight at the same time."},        \
+		0, MOST, NULL, "Requests in flight at the same time."},        \
 	    {at ".paid_routes", TYPE_BOOL, acts, no, 0, 0, NULL,               \
-	        "Whether upstreams that cost money may be used."},             \
+		"Whether upstreams that cost money may be used."},             \
 	    {at ".input_tokens_per_minute", TYPE_TOKENS,                       \
-	        LATER | KEY_UNLIMITED, NULL, 0, MOST, NULL,                    \
-	        "Prompt tokens a minute."},                                    \
+		LATER | KEY_UNLIMITED, NULL, 0, MOST, NULL,                    \
+		"Prompt tokens a minute."},                                    \
 	    {at ".output_tokens_per_minute", TYPE_TOKENS,                      \
-	        LATER | KEY_UNLIMITED, NULL, 0, MOST, NULL,                    \
-	        "Answer tokens a minute."},                                    \
+		LATER | KEY_UNLIMITED, NULL, 0, MOST, NULL,                    \
+		"Answer tokens a minute."},                                    \
 	    {at ".tokens_per_day", TYPE_TOKENS, LATER | KEY_UNLIMITED, NULL,   \
-	        0, MOST, NULL, "Tokens in and out a day, in UTC."},            \
+		0, MOST, NULL, "Tokens in and out a day, in UTC."},            \
 	    {at ".reserve_cap", TYPE_TOKENS, LATER, NULL, 0, MOST, NULL,       \
-	        "The most tokens that are set aside for one answer before "    \
-	        "its length is known."},                                       \
-	    {at ".scope", TYPE_WORD, LATER, NULL, 0, 0, "local shared",        \
-	        "Whether each gateway counts for itself, or all together "     \
-	        "through Redis."}
-
-#define BUDGET_KEYS(at)                                                        \
-	{at ".usd", TYPE_USD, LATER | KEY_REQUIRED, NULL, 0, 1000000, NULL,    \
-	    "How much may be spent."},                                         \
-	    {at ".per", TYPE_WORD, LATER | KEY_REQUIRED, NULL, 0, 0,           \
-	        "day week month", "In which time; days and weeks in UTC."}
-
-#define PARAMS_KEYS(at)                                                        \
-	{at, TYPE_MAP, ACTS, NULL, 0, 0, NULL,                                 \
-	    "Changes to the top-level fields of a request."},                  \
-	    {at ".set", TYPE_PARAMS, ACTS, NULL, 0, 0, NULL,                   \
-	        "Fields that get this value whatever the client sent."},       \
-	    {at ".default", TYPE_PARAMS, ACTS, NULL, 0, 0, NULL,               \
-	        "Fields that get this value where the client sent none."},     \
+		"The most tokens that are set aside for one answer before "    \
+		"its length is known."},                                       \
 	{                                                                      \
-		at ".drop", TYPE_NAME, ACTS | KEY_LIST, NULL, 0, 0, NULL,      \
-		    "Fields that are taken out."                               \
+		at ".scope", TYPE_WORD, LATER, NULL, 0, 0, "local shared",     \
+		    "Whether each gateway counts for itself, or all together " \
+		    "through Redis."                                           \
+	}
+
+#define BUDGET_KEYS(at)                                                       \
+	{at ".usd", TYPE_USD, LATER | KEY_REQUIRED, NULL, 0, 1000000, NULL,   \
+	    "How much may be spent."},                                        \
+	{                                                                     \
+		at ".per", TYPE_WORD, LATER | KEY_REQUIRED, NULL, 0, 0,       \
+		    "day week month", "In which time; days and weeks in UTC." \
+	}
+
+#define PARAMS_KEYS(at)                                                    \
+	{at, TYPE_MAP, ACTS, NULL, 0, 0, NULL,                             \
+	    "Changes to the top-level fields of a request."},              \
+	    {at ".set", TYPE_PARAMS, ACTS, NULL, 0, 0, NULL,               \
+		"Fields that get this value whatever the client sent."},   \
+	    {at ".default", TYPE_PARAMS, ACTS, NULL, 0, 0, NULL,           \
+		"Fields that get this value where the client sent none."}, \
+	{                                                                  \
+		at ".drop", TYPE_NAME, ACTS | KEY_LIST, NULL, 0, 0, NULL,  \
+		    "Fields that are taken out."                           \
 	}
 
 /* In the order of the tree, each map before what is in it. */
 const struct key config_keys[] = {
     {"version", TYPE_VERSION, REQUIRED, NULL, 0, 0, NULL,
-        "The form of this file."},
+	"The form of this file."},
 
     {"server", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
-        "Where the gateway listens, and what it allows a connection."},
+	"Where the gateway listens, and what it allows a connection."},
     {"server.listen", TYPE_LISTEN, RESTARTS | KEY_LIST, "127.0.0.1:8643", 0, 0,
-        NULL,
-        "Where clients connect. `tailscale:` is this machine's own tailnet "
-        "addresses."},
+	NULL,
+	"Where clients connect. `tailscale:` is this machine's own tailnet "
+	"addresses."},
     {"server.metrics", TYPE_LISTEN, LATER, NULL, 0, 0, NULL,
-        "Where Prometheus and the dashboard connect."},
+	"Where Prometheus and the dashboard connect."},
     {"server.dashboard", TYPE_BOOL, LATER, "false", 0, 0, NULL,
-        "Whether admins may see the dashboard over the tailnet."},
+	"Whether admins may see the dashboard over the tailnet."},
     {"server.workers", TYPE_COUNT, RESTARTS, NULL, 1, 256, NULL,
-        "Threads that serve requests. Where nothing is said, one a core."},
+	"Threads that serve requests. Where nothing is said, one a core."},
     {"server.state_dir", TYPE_PATH, RESTARTS, NULL, 0, 0, NULL,
-        "Where keys and counts are kept. `/var/lib/weir` for root and the user "
-        "weir, else `$XDG_STATE_HOME/weir`."},
+	"Where keys and counts are kept. `/var/lib/weir` for root and the user "
+	"weir, else `$XDG_STATE_HOME/weir`."},
     {"server.admin", TYPE_SOCKET, RESTARTS, NULL, 0, 0, NULL,
-        "The socket that the command line talks to. Where nothing is said, "
-        "`admin.sock` in the state directory."},
+	"The socket that the command line talks to. Where nothing is said, "
+	"`admin.sock` in the state directory."},
     {"server.drain", TYPE_DURATION, ACTS, "30s", 0, DAY, NULL,
-        "How long answers under way may take to end when the gateway stops."},
+	"How long answers under way may take to end when the gateway stops."},
     {"server.allow_from", TYPE_RANGE, ACTS | KEY_LIST, NULL, 0, 0, NULL,
-        "Who may connect at all. Where nothing is said, everyone."},
+	"Who may connect at all. Where nothing is said, everyone."},
     {"server.trusted_proxies", TYPE_RANGE, ACTS | KEY_LIST, NULL, 0, 0, NULL,
-        "Whose word about who is calling is believed."},
+	"Whose word about who is calling is believed."},
     {"server.max_body", TYPE_SIZE, ACTS, "32MiB", KIB, GIB, NULL,
-        "The largest request body."},
+	"The largest request body."},
     {"server.max_connections", TYPE_COUNT, RESTARTS, NULL, 1, 1000000, NULL,
-        "Clients connected at the same time. Where nothing is said, as the "
-        "limit of open files allows."},
+	"Clients connected at the same time. Where nothing is said, as the "
+	"limit of open files allows."},
     {"server.timeouts", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
-        "How long a client may take."},
+	"How long a client may take."},
     {"server.timeouts.head", TYPE_DURATION, ACTS, "10s", SECOND, HOUR, NULL,
-        "To send a request's head."},
+	"To send a request's head."},
     {"server.timeouts.body", TYPE_DURATION, ACTS, "60s", SECOND, DAY, NULL,
-        "To send its body."},
+	"To send its body."},
     {"server.timeouts.stall", TYPE_DURATION, ACTS, "60s", SECOND, DAY, NULL,
-        "Without reading any of an answer that is there."},
+	"Without reading any of an answer that is there."},
     {"server.timeouts.idle", TYPE_DURATION, ACTS, "75s", SECOND, DAY, NULL,
-        "Between two requests."},
+	"Between two requests."},
 
     {"upstreams", TYPE_NAMES, ACTS, NULL, 0, 0, NULL,
-        "The model servers, by a name of your choice."},
+	"The model servers, by a name of your choice."},
     {"upstreams.*", TYPE_MAP, ACTS, NULL, 0, 0, NULL, "One model server."},
     {"upstreams.*.url", TYPE_URL, REQUIRED, NULL, 0, 0, NULL,
-        "Its base, as `http://192.168.1.11:8000/v1`. Without a path it gets "
-        "`/v1` (for infinity none)."},
+	"Its base, as `http://192.168.1.11:8000/v1`. Without a path it gets "
+	"`/v1` (for infinity none)."},
     {"upstreams.*.kind", TYPE_WORD, ACTS, "openai", 0, 0, server_kinds,
-        "What runs there. It says how usage reads and what may be asked for."},
+	"What runs there. It says how usage reads and what may be asked for."},
     {"upstreams.*.api_key", TYPE_SECRET, ACTS, NULL, 0, 0, NULL,
-        "The key that the server wants from us."},
+	"The key that the server wants from us."},
     {"upstreams.*.max_inflight", TYPE_COUNT, ACTS | KEY_UNLIMITED, "unlimited",
-        0, MOST, NULL,
-        "Requests that it works on at the same time, as vLLM's "
-        "--max-num-seqs."},
+	0, MOST, NULL,
+	"Requests that it works on at the same time, as vLLM's "
+	"--max-num-seqs."},
     {"upstreams.*.paid", TYPE_BOOL, ACTS, NULL, 0, 0, NULL,
-        "Whether it costs money. Where nothing is said, a cloud's kind and "
-        "whatever has a price list does."},
+	"Whether it costs money. Where nothing is said, a cloud's kind and "
+	"whatever has a price list does."},
     {"upstreams.*.ca_file", TYPE_PATH, ACTS, NULL, 0, 0, NULL,
-        "Certificates that vouch for it, in PEM. Where nothing is said, the "
-        "system's."},
+	"Certificates that vouch for it, in PEM. Where nothing is said, the "
+	"system's."},
     {"upstreams.*.paths", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
-        "Where single routes are, if not under the url; counted from the "
-        "server's root."},
-#define X(name, text, streams)                                                 \
-	{"upstreams.*.paths." text, TYPE_TARGET, ACTS, NULL, 0, 0, NULL,       \
+	"Where single routes are, if not under the url; counted from the "
+	"server's root."},
+#define X(name, text, streams)                                           \
+	{"upstreams.*.paths." text, TYPE_TARGET, ACTS, NULL, 0, 0, NULL, \
 	    "Where " text " requests go."},
     SERVER_APIS(X)
 #undef X
-    {"upstreams.*.timeouts", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
-        "How long the server may take."},
+	{"upstreams.*.timeouts", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
+	    "How long the server may take."},
     {"upstreams.*.timeouts.connect", TYPE_DURATION, ACTS, "5s", 1, HOUR, NULL,
-        "To accept a connection, TLS included."},
+	"To accept a connection, TLS included."},
     {"upstreams.*.timeouts.first_token", TYPE_DURATION, ACTS, "10m", 1, DAY,
-        NULL, "From the request being sent to the first content."},
+	NULL, "From the request being sent to the first content."},
     {"upstreams.*.timeouts.gap", TYPE_DURATION, ACTS, "10m", 1, DAY, NULL,
-        "Of silence after that."},
+	"Of silence after that."},
     {"upstreams.*.timeouts.total", TYPE_DURATION, ACTS, "2h", 1, 7 * DAY, NULL,
-        "For the whole answer."},
+	"For the whole answer."},
     {"upstreams.*.timeouts.idle", TYPE_DURATION, ACTS, "4s", 0, HOUR, NULL,
-        "How long an unused connection is kept; less than the server keeps "
-        "it."},
+	"How long an unused connection is kept; less than the server keeps "
+	"it."},
     {"upstreams.*.queue", TYPE_MAP, LATER, NULL, 0, 0, NULL,
-        "Where requests wait while the server is full."},
+	"Where requests wait while the server is full."},
     {"upstreams.*.queue.size", TYPE_COUNT, LATER, "64", 0, 1000000, NULL,
-        "Places."},
+	"Places."},
     {"upstreams.*.queue.wait", TYPE_DURATION, LATER, "2m", 0, DAY, NULL,
-        "The longest wait."},
+	"The longest wait."},
     {"upstreams.*.queue.per_user", TYPE_COUNT, LATER, NULL, 1, 1000000, NULL,
-        "Places that one user may take."},
+	"Places that one user may take."},
     {"upstreams.*.kv_tokens", TYPE_TOKENS, LATER, NULL, 1, MOST, NULL,
-        "Tokens that its cache holds for all requests together."},
+	"Tokens that its cache holds for all requests together."},
     {"upstreams.*.on_disconnect", TYPE_WORD, LATER, "cancel", 0, 0,
-        "cancel drain",
-        "What becomes of a request whose client has gone away."},
+	"cancel drain",
+	"What becomes of a request whose client has gone away."},
 
     {"models", TYPE_NAMES, ACTS, NULL, 0, 0, NULL,
-        "What clients may ask for, by name; anything else is 404."},
+	"What clients may ask for, by name; anything else is 404."},
     {"models.*", TYPE_MAP, ACTS, NULL, 0, 0, NULL, "One model."},
     {"models.*.aliases", TYPE_NAME, ACTS | KEY_LIST, NULL, 0, 0, NULL,
-        "Other names for it."},
+	"Other names for it."},
     {"models.*.list_aliases", TYPE_BOOL, ACTS, "false", 0, 0, NULL,
-        "Whether `/v1/models` lists them too."},
+	"Whether `/v1/models` lists them too."},
     {"models.*.name", TYPE_TEXT, ACTS, NULL, 0, 0, NULL,
-        "Its name for people."},
+	"Its name for people."},
     {"models.*.description", TYPE_TEXT, ACTS, NULL, 0, 0, NULL,
-        "What it is good for."},
+	"What it is good for."},
     {"models.*.type", TYPE_WORD, ACTS, "chat", 0, 0, "chat embedding rerank",
-        "What it does."},
+	"What it does."},
     {"models.*.input", TYPE_WORD, ACTS | KEY_LIST, "text", 0, 0, "text image",
-        "What it reads."},
+	"What it reads."},
     {"models.*.context", TYPE_TOKENS, ACTS, NULL, 1, MOST, NULL,
-        "Tokens that prompt and answer may have together."},
+	"Tokens that prompt and answer may have together."},
     PARAMS_KEYS("models.*.params"),
     {"models.*.routes", TYPE_MAP, REQUIRED | KEY_LIST, NULL, 0, 0, NULL,
-        "Where its requests go: the first, and the others in their order when "
-        "that fails."},
+	"Where its requests go: the first, and the others in their order when "
+	"that fails."},
     {"models.*.routes[].to", TYPE_NAME, REQUIRED, NULL, 0, 0, NULL,
-        "The upstream."},
+	"The upstream."},
     {"models.*.routes[].model", TYPE_NAME, REQUIRED, NULL, 0, 0, NULL,
-        "What the model is called there."},
+	"What the model is called there."},
     {"models.*.routes[].when", TYPE_WORD, ACTS | KEY_LIST,
-        "connect reset 429 503 529 error_event", 0, 0,
-        "connect reset 429 503 529 5xx timeout error_event context full slow",
-        "After which failures of the route before it this one is taken."},
+	"connect reset 429 503 529 error_event", 0, 0,
+	"connect reset 429 503 529 5xx timeout error_event context full slow",
+	"After which failures of the route before it this one is taken."},
     PARAMS_KEYS("models.*.routes[].params"),
     {"models.*.routes[].overflow_after", TYPE_DURATION, LATER, NULL, 0, DAY,
-        NULL, "The expected wait above which `slow` moves on from it."},
+	NULL, "The expected wait above which `slow` moves on from it."},
     {"models.*.compare", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
-        "A paid model whose price says what local answers have saved. Where "
-        "nothing is said, the first paid route."},
+	"A paid model whose price says what local answers have saved. Where "
+	"nothing is said, the first paid route."},
     {"models.*.compare.to", TYPE_NAME, REQUIRED, NULL, 0, 0, NULL,
-        "Its upstream."},
+	"Its upstream."},
     {"models.*.compare.model", TYPE_NAME, REQUIRED, NULL, 0, 0, NULL,
-        "What it is called there."},
+	"What it is called there."},
     {"models.*.class", TYPE_WORD, LATER, "interactive", 0, 0,
-        "interactive batch", "Who goes first in a queue."},
+	"interactive batch", "Who goes first in a queue."},
     {"models.*.commit_after", TYPE_DURATION, LATER, "5s", 0, HOUR, NULL,
-        "How long a waiting stream is held back, so that a failure can still "
-        "be a status."},
+	"How long a waiting stream is held back, so that a failure can still "
+	"be a status."},
     {"models.*.keepalive", TYPE_DURATION, LATER | KEY_OFF, "15s", SECOND, HOUR,
-        NULL, "How often a waiting stream gets a sign of life."},
+	NULL, "How often a waiting stream gets a sign of life."},
     {"models.*.prefill", TYPE_WORD, LATER, "warn", 0, 0, "refuse warn off",
-        "What happens to a prompt that cannot be read before its client gives "
-        "up."},
+	"What happens to a prompt that cannot be read before its client gives "
+	"up."},
     {"models.*.retry_grace", TYPE_DURATION, LATER, "0s", 0, HOUR, NULL,
-        "How long a prompt whose client has gone is kept for its retry."},
+	"How long a prompt whose client has gone is kept for its retry."},
 
     {"prices", TYPE_NAMES, ACTS, NULL, 0, 0, NULL,
-        "What upstreams cost, by their name."},
+	"What upstreams cost, by their name."},
     {"prices.*", TYPE_NAMES, ACTS, NULL, 0, 0, NULL,
-        "The upstream's models, by its own names for them."},
+	"The upstream's models, by its own names for them."},
     {"prices.*.*", TYPE_MAP, ACTS | KEY_LIST, NULL, 0, 0, NULL,
-        "A model's prices, one for each time that they changed."},
+	"A model's prices, one for each time that they changed."},
     {"prices.*.*[].from", TYPE_DATE, ACTS, NULL, 0, 0, NULL,
-        "The first day. Where nothing is said, always."},
+	"The first day. Where nothing is said, always."},
     {"prices.*.*[].hours", TYPE_HOURS, ACTS, NULL, 0, 0, NULL,
-        "The hours of a day at which it holds. Where nothing is said, all."},
+	"The hours of a day at which it holds. Where nothing is said, all."},
     {"prices.*.*[].input", TYPE_PRICE, REQUIRED, NULL, 0, 0, NULL,
-        "For prompt tokens."},
+	"For prompt tokens."},
     {"prices.*.*[].input_cached", TYPE_PRICE, ACTS, NULL, 0, 0, NULL,
-        "For those read from a cache. Where nothing is said, as input."},
+	"For those read from a cache. Where nothing is said, as input."},
     {"prices.*.*[].cache_write", TYPE_PRICE, ACTS, NULL, 0, 0, NULL,
-        "For those written to a cache. Where nothing is said, as input."},
+	"For those written to a cache. Where nothing is said, as input."},
     {"prices.*.*[].output", TYPE_PRICE, ACTS, NULL, 0, 0, NULL,
-        "For answer tokens. Only models that answer without any may leave it "
-        "out."},
+	"For answer tokens. Only models that answer without any may leave it "
+	"out."},
     {"prices.*.*[].request", TYPE_USD, ACTS, "0", 0, 1000, NULL,
-        "For each request."},
+	"For each request."},
 
     {"limits", TYPE_MAP, ACTS, NULL, 0, 0, NULL, "What every user may."},
     LIMIT_KEYS("limits", ACTS, "unlimited", "false"),
     {"limits.models", TYPE_NAMES, LATER, NULL, 0, 0, NULL,
-        "Limits for single models."},
+	"Limits for single models."},
     {"limits.models.*", TYPE_MAP, LATER, NULL, 0, 0, NULL, "One model's."},
     LIMIT_KEYS("limits.models.*", LATER, NULL, NULL),
 
     {"users", TYPE_NAMES, ACTS, NULL, 0, 0, NULL,
-        "Who may use the gateway. Their keys are made with `weir key issue`."},
+	"Who may use the gateway. Their keys are made with `weir key issue`."},
     {"users.*", TYPE_MAP, ACTS, NULL, 0, 0, NULL, "One person or agent."},
     {"users.*.models", TYPE_NAME, REQUIRED | KEY_LIST, NULL, 0, 0, NULL,
-        "What the user may ask for; `\"*\"` is everything."},
+	"What the user may ask for; `\"*\"` is everything."},
     {"users.*.role", TYPE_WORD, ACTS, "user", 0, 0, "user admin",
-        "Admins see everyone's use."},
+	"Admins see everyone's use."},
     {"users.*.key", TYPE_WORD, ACTS, NULL, 0, 0, "none",
-        "`none`: whoever comes from the addresses in `from` without a key is "
-        "this user."},
+	"`none`: whoever comes from the addresses in `from` without a key is "
+	"this user."},
     {"users.*.from", TYPE_RANGE, ACTS | KEY_LIST, NULL, 0, 0, NULL,
-        "Where the user may come from. Where nothing is said, anywhere."},
+	"Where the user may come from. Where nothing is said, anywhere."},
     {"users.*.limits", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
-        "Each replaces the one that all users have in common."},
+	"Each replaces the one that all users have in common."},
     LIMIT_KEYS("users.*.limits", ACTS, NULL, NULL),
     {"users.*.limits.models", TYPE_NAMES, LATER, NULL, 0, 0, NULL,
-        "Limits for single models."},
+	"Limits for single models."},
     {"users.*.limits.models.*", TYPE_MAP, LATER, NULL, 0, 0, NULL,
-        "One model's."},
+	"One model's."},
     LIMIT_KEYS("users.*.limits.models.*", LATER, NULL, NULL),
     {"users.*.budget", TYPE_MAP, LATER | KEY_ONE_OR_LIST, NULL, 0, 0, NULL,
-        "What the user's requests may cost."},
+	"What the user's requests may cost."},
     BUDGET_KEYS("users.*.budget"),
     {"users.*.cloud_fallback", TYPE_MAP, LATER, NULL, 0, 0, NULL,
-        "What the user's requests may cost where a free upstream failed."},
+	"What the user's requests may cost where a free upstream failed."},
     BUDGET_KEYS("users.*.cloud_fallback"),
     {"users.*.weight", TYPE_COUNT, LATER, "1", 1, 1000, NULL,
-        "The user's share of a queue, against others'."},
+	"The user's share of a queue, against others'."},
     {"users.*.tailscale", TYPE_TEXT, LATER | KEY_LIST, NULL, 0, 0, NULL,
-        "Tailnet machines from which alone the user's keys are taken."},
+	"Tailnet machines from which alone the user's keys are taken."},
     {"users.*.trust_end_user_headers", TYPE_BOOL, LATER, "false", 0, 0, NULL,
-        "Whether the user's requests may say for whom they are."},
+	"Whether the user's requests may say for whom they are."},
 
     {"cloud_fallback", TYPE_MAP, LATER, NULL, 0, 0, NULL,
-        "What all users together may cost where a free upstream failed."},
+	"What all users together may cost where a free upstream failed."},
     BUDGET_KEYS("cloud_fallback"),
 
     {"ledger", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
-        "The record of every request; never of its text."},
+	"The record of every request; never of its text."},
     {"ledger.path", TYPE_PATH, RESTARTS, NULL, 0, 0, NULL,
-        "The file. Where nothing is said, `usage.jsonl` in the state "
-        "directory."},
+	"The file. Where nothing is said, `usage.jsonl` in the state "
+	"directory."},
     {"ledger.fsync", TYPE_WORD, LATER, "everysec", 0, 0,
-        "everysec always never", "How soon a line is safe from a power loss."},
+	"everysec always never", "How soon a line is safe from a power loss."},
     {"ledger.rotate", TYPE_SIZE, LATER | KEY_OFF, NULL, MIB, 1024 * GIB, NULL,
-        "The size at which a new file is begun."},
+	"The size at which a new file is begun."},
 
     {"redis", TYPE_MAP, LATER, NULL, 0, 0, NULL,
-        "Where several gateways count together."},
+	"Where several gateways count together."},
     {"redis.url", TYPE_REDIS_URL, LATER | KEY_REQUIRED, NULL, 0, 0, NULL,
-        "The server."},
+	"The server."},
     {"redis.tls", TYPE_BOOL, LATER, "false", 0, 0, NULL,
-        "Whether the connection is encrypted."},
+	"Whether the connection is encrypted."},
     {"redis.password", TYPE_SECRET, LATER, NULL, 0, 0, NULL,
-        "The password that the server wants from us."},
+	"The password that the server wants from us."},
     {"redis.prefix", TYPE_TEXT, LATER, "weir:", 0, 0, NULL,
-        "What the names of all our entries begin with."},
+	"What the names of all our entries begin with."},
 
     {"compat", TYPE_MAP, LATER, NULL, 0, 0, NULL,
-        "For clients of other gateways."},
+	"For clients of other gateways."},
     {"compat.litellm_headers", TYPE_BOOL, LATER, "false", 0, 0, NULL,
-        "Whether the cost of an answer is also in LiteLLM's header."},
+	"Whether the cost of an answer is also in LiteLLM's header."},
 };
 
 const size_t config_key_count = COUNT_OF(config_keys);
@@ -360,7 +364,7 @@ key_next_child(const struct key *parent, const struct key *last)
 {
 	const struct key *k = last != NULL ? last + 1
 	    : parent != NULL               ? parent + 1
-	                                   : config_keys;
+					   : config_keys;
 
 	for (; k < config_keys + config_key_count; k++) {
 		const char *below = key_path_below(parent, k);

@@ -21,38 +21,46 @@
 #include "base/text.h"
 
 /* name, what the reference page calls it, and how it is written */
-#define KEY_TYPES(X)                                                           \
-	X(MAP, "map", "fixed keys, listed below it")                           \
-	X(NAMES, "names", "any names, each with what is listed below `*`")     \
-	X(PARAMS, "values", "any names, each with any value; without quotes, " \
-	                    "what JSON takes for a number, `true`, `false` "   \
-	                    "or `null` is that, all else is text")             \
-	X(VERSION, "version", "`1`")                                           \
-	X(TEXT, "text", "one line of text")                                    \
-	X(NAME, "name", "a name; `/ : . @` and spaces may be in it")           \
-	X(PATH, "path", "a file; taken from the configuration's folder "       \
-	                "unless it begins with `/`")                           \
-	X(TARGET, "target", "a path on the server, beginning with `/`")        \
-	X(URL, "url", "`http://` or `https://`; or `${env:NAME}`, "            \
-	              "`${file:PATH}`, `${credential:NAME}`")                  \
-	X(REDIS_URL, "redis url", "`redis://host:port`, `rediss://` for TLS, " \
-	                          "`unix:/path`; or `${…}`")                   \
-	X(SECRET, "secret", "`${env:NAME}`, `${file:PATH}` or "                \
-	                    "`${credential:NAME}`, never the secret itself")   \
-	X(LISTEN, "address", "an IP address and a port, `127.0.0.1:8643`, "    \
-	                     "`[::1]:8643`; or `tailscale:8643`")              \
-	X(SOCKET, "socket", "`unix:/path`")                                    \
-	X(RANGE, "range", "an IP address, or a range as `192.168.1.0/24`")     \
-	X(WORD, "word", "one of the words listed")                             \
-	X(BOOL, "true or false", "`true` or `false`")                          \
-	X(COUNT, "count", "a whole number")                                    \
-	X(TOKENS, "tokens", "a whole number, also as `200K` or `2M`")          \
-	X(SIZE, "size", "a whole number and `B`, `KiB`, `MiB` or `GiB`")       \
-	X(DURATION, "duration", "a whole number and `ms`, `s`, `m`, `h` or "   \
-	                        "`d`")                                         \
-	X(DATE, "date", "`2026-05-01`, midnight UTC")                          \
-	X(HOURS, "hours", "`16-24`: UTC, the end excluded; `22-6` is the night") \
-	X(PRICE, "price", "US dollars a million tokens, up to six decimals")   \
+#define KEY_TYPES(X)                                                         \
+	X(MAP, "map", "fixed keys, listed below it")                         \
+	X(NAMES, "names", "any names, each with what is listed below `*`")   \
+	X(PARAMS, "values",                                                  \
+	    "any names, each with any value; without quotes, "               \
+	    "what JSON takes for a number, `true`, `false` "                 \
+	    "or `null` is that, all else is text")                           \
+	X(VERSION, "version", "`1`")                                         \
+	X(TEXT, "text", "one line of text")                                  \
+	X(NAME, "name", "a name; `/ : . @` and spaces may be in it")         \
+	X(PATH, "path",                                                      \
+	    "a file; taken from the configuration's folder "                 \
+	    "unless it begins with `/`")                                     \
+	X(TARGET, "target", "a path on the server, beginning with `/`")      \
+	X(URL, "url",                                                        \
+	    "`http://` or `https://`; or `${env:NAME}`, "                    \
+	    "`${file:PATH}`, `${credential:NAME}`")                          \
+	X(REDIS_URL, "redis url",                                            \
+	    "`redis://host:port`, `rediss://` for TLS, "                     \
+	    "`unix:/path`; or `${…}`")                                       \
+	X(SECRET, "secret",                                                  \
+	    "`${env:NAME}`, `${file:PATH}` or "                              \
+	    "`${credential:NAME}`, never the secret itself")                 \
+	X(LISTEN, "address",                                                 \
+	    "an IP address and a port, `127.0.0.1:8643`, "                   \
+	    "`[::1]:8643`; or `tailscale:8643`")                             \
+	X(SOCKET, "socket", "`unix:/path`")                                  \
+	X(RANGE, "range", "an IP address, or a range as `192.168.1.0/24`")   \
+	X(WORD, "word", "one of the words listed")                           \
+	X(BOOL, "true or false", "`true` or `false`")                        \
+	X(COUNT, "count", "a whole number")                                  \
+	X(TOKENS, "tokens", "a whole number, also as `200K` or `2M`")        \
+	X(SIZE, "size", "a whole number and `B`, `KiB`, `MiB` or `GiB`")     \
+	X(DURATION, "duration",                                              \
+	    "a whole number and `ms`, `s`, `m`, `h` or "                     \
+	    "`d`")                                                           \
+	X(DATE, "date", "`2026-05-01`, midnight UTC")                        \
+	X(HOURS, "hours",                                                    \
+	    "`16-24`: UTC, the end excluded; `22-6` is the night")           \
+	X(PRICE, "price", "US dollars a million tokens, up to six decimals") \
 	X(USD, "dollars", "US dollars, as `10` or `0.50`")
 
 enum key_type {
@@ -94,8 +102,8 @@ const struct key *key_child(const struct key *parent, struct slice name);
 
 /* The next row that is a direct child of `parent`, after `last` or, if that is
  * NULL, the first; NULL after the last. */
-const struct key *key_next_child(const struct key *parent,
-    const struct key *last);
+const struct key *key_next_child(
+    const struct key *parent, const struct key *last);
 
 /* The last part of its path. */
 const char *key_name(const struct key *k);

@@ -25,8 +25,8 @@ struct place {
 static void check_place(struct check *c, const struct key *k, struct place p);
 
 static void
-add_error(struct check *c, const struct node *at, const char *key,
-    const char *text)
+add_error(
+    struct check *c, const struct node *at, const char *key, const char *text)
 {
 	diagnostics_add(c->found, SEVERITY_ERROR, at->line, at->column,
 	    at->width, "%s%s%s", key, *key == '\0' ? "" : ": ", text);
@@ -36,8 +36,8 @@ static void
 hide(struct check *c, const struct node *n)
 {
 	diagnostics_hide(c->found,
-	    (struct hidden_span){n->line, n->column, n->end_line,
-	        n->end_column});
+	    (struct hidden_span){
+		n->line, n->column, n->end_line, n->end_column});
 }
 
 /* The keys that may stand in `parent`, for a message. */
@@ -63,13 +63,15 @@ may_be_secret(const struct key *k)
 static void
 refuse_unknown(struct check *c, const struct key *parent, struct place p)
 {
-	const struct key *meant = key_suggest(parent, p.key->text);
+	const struct key *meant = NULL;
 	char shown[QUOTED_BYTES];
 	struct buf hint = {0};
 
+	if (!diagnostics_are_full(c->found))
+		meant = key_suggest(parent, p.key->text);
 	if (meant != NULL) {
-		buf_printf(&hint, "did you mean '%s'?",
-		    key_path_below(parent, meant));
+		buf_printf(
+		    &hint, "did you mean '%s'?", key_path_below(parent, meant));
 	} else {
 		buf_puts(&hint, "known here: ");
 		list_known(parent, &hint);
@@ -149,13 +151,12 @@ check_names(struct check *c, const struct key *parent, struct place p)
 	}
 }
 
-/* Fields of a request.  Those that decide where it goes and how its answer reads
- * are the gateway's own. */
+/* Fields of a request.  Those that decide where it goes and how its answer
+ * reads are the gateway's own. */
 static void
 check_params(struct check *c, struct place p)
 {
-	static const char *const own[] = {"model", "stream",
-	    "stream_options"};
+	static const char *const own[] = {"model", "stream", "stream_options"};
 
 	for (size_t i = 0; i < p.value->count; i++) {
 		const struct node *name = p.value->keys[i];
@@ -191,8 +192,8 @@ check_text(struct check *c, const struct key *k, struct place p)
 	if (may_be_secret(k) ||
 	    (is_url(k) && memchr(p.value->text.p, '@', p.value->text.len)))
 		hide(c, p.value);
-	add_error(c, p.value, k->type == TYPE_SECRET ? "" : key_name(k),
-	    why.text);
+	add_error(
+	    c, p.value, k->type == TYPE_SECRET ? "" : key_name(k), why.text);
 }
 
 static const char *
@@ -247,8 +248,8 @@ refuse_single(struct check *c, const struct key *k, struct place p)
 	if (p.value->kind == NODE_TEXT && !is_map_type(k))
 		diagnostics_add(c->found, SEVERITY_ERROR, p.value->line,
 		    p.value->column, p.value->width,
-		    "%s: must be a list, with %s in brackets: […]",
-		    key_name(k), quoted(p.value->text, shown));
+		    "%s: must be a list, with %s in brackets: […]", key_name(k),
+		    quoted(p.value->text, shown));
 	else
 		add_error(c, p.key, key_name(k), "must be a list");
 }
@@ -261,8 +262,8 @@ check_place(struct check *c, const struct key *k, struct place p)
 	if (may_list && p.value->kind == NODE_LIST) {
 		for (size_t i = 0; i < p.value->count; i++)
 			check_single(c, k,
-			    (struct place){p.value->items[i],
-			        p.value->items[i]});
+			    (struct place){
+				p.value->items[i], p.value->items[i]});
 	} else if (!(k->flags & KEY_LIST)) {
 		check_single(c, k, p);
 	} else if (!node_is_empty(p.value)) {
@@ -273,13 +274,12 @@ check_place(struct check *c, const struct key *k, struct place p)
 void
 keys_check(const struct node *root, struct diagnostics *found)
 {
-	struct check c = {found,
-	    xcalloc_array(config_key_count, sizeof(bool))};
+	struct check c = {found, xcalloc_array(config_key_count, sizeof(bool))};
 	const struct place all = {root, root};
 
 	if (root->kind != NODE_MAP)
-		diagnostics_add(found, SEVERITY_ERROR, root->line,
-		    root->column, root->width,
+		diagnostics_add(found, SEVERITY_ERROR, root->line, root->column,
+		    root->width,
 		    "a configuration is a map of keys and values; it begins "
 		    "with version: 1");
 	else

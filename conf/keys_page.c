@@ -11,7 +11,8 @@
 static const char page_head[] =
     "# Configuration reference\n"
     "\n"
-    "<!-- Generated from conf/keys.c by `weir help configuration`. Do not edit. "
+    "<!-- Generated from conf/keys.c by `weir help configuration`. Do not "
+    "edit. "
     "-->\n"
     "\n"
     "Every key that the configuration file may hold. `*` stands for any name, "
@@ -102,8 +103,9 @@ put_row(const struct key *k, struct buf *out)
 static void
 put_types(struct buf *out)
 {
-	buf_puts(out, "\n## How values are written\n\n| Value | Form |\n"
-	              "|---|---|\n");
+	buf_puts(out,
+	    "\n## How values are written\n\n| Value | Form |\n"
+	    "|---|---|\n");
 	for (size_t i = 0; i < COUNT_OF(types); i++)
 		buf_printf(out, "| %s | %s |\n", types[i].name, types[i].how);
 }
@@ -119,7 +121,8 @@ config_reference(struct buf *out)
 		if (strchr(k->path, '.') == NULL)
 			buf_printf(out,
 			    "\n## %s\n\n"
-			    "| Key | Value | Default | Change | What it does |\n"
+			    "| Key | Value | Default | Change | What it does "
+			    "|\n"
 			    "|---|---|---|---|---|\n",
 			    k->path);
 		put_row(k, out);

@@ -6,6 +6,7 @@
 #include "base/banned.h"
 
 #define NEAR_MOST_BYTES 64
+#define NEAR_MOST_NAMES 1000
 
 void
 name_index_init(struct name_index *x, struct arena *a, size_t most)
@@ -74,7 +75,8 @@ name_index_nearest(const struct name_index *x, struct slice wrong)
 	char *text = xstrndup(wrong.p, wrong.len);
 	unsigned least = 3;
 
-	for (size_t i = 0; i < x->count && least > 1; i++) {
+	for (size_t i = 0; i < x->count && i < NEAR_MOST_NAMES && least > 1;
+	     i++) {
 		char name[NEAR_MOST_BYTES + 1] = {0};
 		unsigned d;
 

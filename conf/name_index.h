@@ -34,6 +34,7 @@ void name_index_sort(struct name_index *x);
 /* The rank of a name; SIZE_MAX if it is not there. */
 size_t name_index_find(const struct name_index *x, struct slice name);
 
-/* The name nearest to `wrong`, within two edits; NULL if none is. */
-const struct named *name_index_nearest(const struct name_index *x,
-    struct slice wrong);
+/* The name nearest to `wrong`, within two edits; NULL if none is.  Looks at so
+ * many names that it takes no noticeable time. */
+const struct named *name_index_nearest(
+    const struct name_index *x, struct slice wrong);

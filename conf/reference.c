@@ -24,7 +24,7 @@ reference_is_in(struct slice text)
 		return true;
 	for (size_t i = 0; i < COUNT_OF(prefixes); i++)
 		if (memmem(text.p, text.len, prefixes[i],
-		        strlen(prefixes[i])) != NULL)
+			strlen(prefixes[i])) != NULL)
 			return true;
 	return false;
 }
@@ -79,8 +79,9 @@ reference_parse(struct slice text, struct reference *out, struct fault *why)
 			break;
 		return check_name(out, why);
 	}
-	return fault_set(why, "a reference is the whole value: ${env:NAME}, "
-	                      "${file:PATH} or ${credential:NAME}");
+	return fault_set(why,
+	    "a reference is the whole value: ${env:NAME}, "
+	    "${file:PATH} or ${credential:NAME}");
 }
 
 static bool
@@ -161,8 +162,8 @@ reference_resolve(const struct reference *r, const struct config_env *env,
 		value.len--;
 	out->end = out->start + value.len;
 	if (value.len == 0)
-		return fault_set(why, "%.*s is empty", (int)r->name.len,
-		    r->name.p);
+		return fault_set(
+		    why, "%.*s is empty", (int)r->name.len, r->name.p);
 	/* It goes into a header. */
 	for (size_t i = 0; i < value.len; i++)
 		if (value.p[i] <= ' ' || value.p[i] > '~')

@@ -24,14 +24,15 @@ struct reference {
 /* True if there is one in the text, or something that is meant as one. */
 bool reference_is_in(struct slice text);
 
-/* Reads a text that is one reference and nothing else.  False with the reason. */
-MUST_CHECK bool reference_parse(struct slice text, struct reference *out,
-    struct fault *why);
+/* Reads a text that is one reference and nothing else.  False with the reason.
+ */
+MUST_CHECK bool reference_parse(
+    struct slice text, struct reference *out, struct fault *why);
 
-/* Appends what it stands for, without the line break at its end.  Relative files
- * are looked for in `folder`.  False with the reason if it is not set, cannot be
- * read, is empty or holds anything but printable ASCII.  The caller wipes `out`,
- * also then. */
+/* Appends what it stands for, without the line break at its end.  Relative
+ * files are looked for in `folder`.  False with the reason if it is not set,
+ * cannot be read, is empty or holds anything but printable ASCII.  The caller
+ * wipes `out`, also then. */
 MUST_CHECK bool reference_resolve(const struct reference *r,
     const struct config_env *env, const char *folder, struct buf *out,
     struct fault *why);

@@ -3,9 +3,9 @@
  * configuration from it.
  *
  * A value is asked for by its path in the table of keys, of which the last part
- * is the key in `map`.  A map that is NULL has nothing in it.  Where nothing, or
- * nothing valid, is said, the table's default counts; without one 0, false or
- * NULL.  What is returned lives as long as the configuration.
+ * is the key in `map`.  A map that is NULL has nothing in it.  Where nothing,
+ * or nothing valid, is said, the table's default counts; without one 0, false
+ * or NULL.  What is returned lives as long as the configuration.
  */
 #pragma once
 
@@ -32,13 +32,13 @@ bool setting_is_valid(const struct node *n, const char *path);
 const char *path_absolute(const struct build *b, const char *path);
 
 /* A path, made absolute. */
-const char *setting_path(const struct build *b, const struct node *map,
-    const char *path);
+const char *setting_path(
+    const struct build *b, const struct node *map, const char *path);
 
 /* A secret or a url, with what it refers to put in; in memory that is wiped.
  * NULL if it is not there, or cannot be had: then the error has been added. */
-const char *setting_secret(struct build *b, const struct node *map,
-    const char *path);
+const char *setting_secret(
+    struct build *b, const struct node *map, const char *path);
 
 /* A sealed list of ranges, which the caller owns. */
 struct address_list *setting_ranges(const struct node *map, const char *path);

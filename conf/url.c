@@ -10,8 +10,8 @@
 #define HOST_MOST_BYTES 253
 
 /* Where clouds tell a machine its own secrets; no model server is there. */
-static const char *const metadata_addresses[] = {"169.254.169.254",
-    "fd00:ec2::254"};
+static const char *const metadata_addresses[] = {
+    "169.254.169.254", "fd00:ec2::254"};
 
 /* Tails of our own routes: written by who takes the base for the whole. */
 static const char *const route_tails[] = {"/chat/completions", "/completions",
@@ -88,8 +88,7 @@ check_address(const struct address *a, struct fault *why)
 	for (size_t i = 0; i < COUNT_OF(metadata_addresses); i++) {
 		struct address metadata;
 
-		if (address_parse(slice_of(metadata_addresses[i]),
-		        &metadata) &&
+		if (address_parse(slice_of(metadata_addresses[i]), &metadata) &&
 		    address_equal(a, &metadata))
 			return fault_set(why,
 			    "%s is a cloud's metadata service, no model "
@@ -108,14 +107,15 @@ check_host(struct slice host, bool is_bracketed, struct fault *why)
 		return fault_set(why, "has no host");
 	if (address_parse(host, &a)) {
 		if (is_bracketed != (memchr(host.p, ':', host.len) != NULL))
-			return fault_set(why, "brackets are for IPv6 addresses");
+			return fault_set(
+			    why, "brackets are for IPv6 addresses");
 		return check_address(&a, why);
 	}
 	if (is_bracketed || looks_numeric(host))
 		return fault_set(why, "its host is not an IP address");
 	if (host.len > HOST_MOST_BYTES)
-		return fault_set(why, "its host is longer than %d bytes",
-		    HOST_MOST_BYTES);
+		return fault_set(
+		    why, "its host is longer than %d bytes", HOST_MOST_BYTES);
 	for (size_t i = 0; i < host.len; i++)
 		if (!isalnum((unsigned char)host.p[i]) &&
 		    strchr("-._", host.p[i]) == NULL)
@@ -158,8 +158,9 @@ read_authority(struct url *u, struct fault *why)
 	if (rest.len == 0)
 		return true;
 	if (!take(&rest, ":"))
-		return fault_set(why, "its host is followed by something that "
-		                      "is no port");
+		return fault_set(why,
+		    "its host is followed by something that "
+		    "is no port");
 	return read_port(rest, &u->port, why);
 }
 
@@ -167,8 +168,9 @@ static bool
 check_path(struct slice path, struct fault *why)
 {
 	if (!url_path_is_clean(path))
-		return fault_set(why, "its path has a character that does not "
-		                      "belong there, or . or ..");
+		return fault_set(why,
+		    "its path has a character that does not "
+		    "belong there, or . or ..");
 	for (size_t i = 0; i < COUNT_OF(route_tails); i++)
 		if (ends_with(path, route_tails[i]))
 			return fault_set(why,
@@ -186,11 +188,13 @@ refuse_secrets(struct slice rest, struct fault *why)
 	while (host_end < rest.len && strchr("/?#", rest.p[host_end]) == NULL)
 		host_end++;
 	if (memchr(rest.p, '@', host_end) != NULL)
-		return fault_set(why, "must not hold a user or a password; use "
-		                      "api_key: ${…}");
+		return fault_set(why,
+		    "must not hold a user or a password; use "
+		    "api_key: ${…}");
 	if (memchr(rest.p, '?', rest.len) != NULL)
-		return fault_set(why, "must not hold a query; a key goes into "
-		                      "api_key: ${…}");
+		return fault_set(why,
+		    "must not hold a query; a key goes into "
+		    "api_key: ${…}");
 	if (memchr(rest.p, '#', rest.len) != NULL)
 		return fault_set(why, "must not hold a fragment (#)");
 	return true;
@@ -204,8 +208,8 @@ url_read(struct slice text, struct url *out, struct fault *why)
 
 	*out = (struct url){0};
 	if (text.len > URL_MOST_BYTES)
-		return fault_set(why, "is longer than %d bytes",
-		    URL_MOST_BYTES);
+		return fault_set(
+		    why, "is longer than %d bytes", URL_MOST_BYTES);
 	out->is_tls = take(&rest, "https://");
 	if (!out->is_tls && !take(&rest, "http://"))
 		return fault_set(why, "must begin with http:// or https://");
@@ -235,11 +239,13 @@ url_check_redis(struct slice text, struct fault *why)
 		    ? true
 		    : fault_set(why, "unix: is followed by a path");
 	if (!take(&rest, "redis://") && !take(&rest, "rediss://"))
-		return fault_set(why, "must begin with redis://, rediss:// or "
-		                      "unix:/");
+		return fault_set(why,
+		    "must begin with redis://, rediss:// or "
+		    "unix:/");
 	if (memchr(rest.p, '@', rest.len) != NULL)
-		return fault_set(why, "must not hold a user or a password; use "
-		                      "password: ${…}");
+		return fault_set(why,
+		    "must not hold a user or a password; use "
+		    "password: ${…}");
 	if (rest.len == 0 || rest.p[0] == '/' || rest.p[0] == ':')
 		return fault_set(why, "has no host");
 	return true;

@@ -24,8 +24,7 @@ struct url {
 /* Reads http://host[:port][/path].  False with the reason, which never quotes
  * the url: a password, a query or a fragment in it, a cloud's metadata
  * address, a number for a host that is no IP address. */
-MUST_CHECK bool url_read(struct slice text, struct url *out,
-    struct fault *why);
+MUST_CHECK bool url_read(struct slice text, struct url *out, struct fault *why);
 
 /* Checks redis://host[:port][/db], rediss://… or unix:/path. */
 MUST_CHECK bool url_check_redis(struct slice text, struct fault *why);

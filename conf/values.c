@@ -3,12 +3,8 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/un.h>
 
-#include "auth/address.h"
 #include "base/clock.h"
-#include "conf/reference.h"
-#include "conf/url.h"
 #include "metering/price.h"
 
 #include "base/banned.h"
@@ -32,8 +28,8 @@ quoted(struct slice text, char out[QUOTED_BYTES])
 	return out;
 }
 
-static bool
-is_digits(struct slice text)
+bool
+slice_is_digits(struct slice text)
 {
 	for (size_t i = 0; i < text.len; i++)
 		if (!isdigit((unsigned char)text.p[i]))
@@ -89,8 +85,8 @@ nearest_word(const char *words, struct slice text, char out[SUGGESTION_MOST])
 }
 
 static bool
-read_word(const struct key *k, struct slice text, uint64_t *out,
-    struct fault *why)
+read_word(
+    const struct key *k, struct slice text, uint64_t *out, struct fault *why)
 {
 	char shown[QUOTED_BYTES], near[SUGGESTION_MOST];
 
@@ -133,10 +129,10 @@ format_number(const struct key *k, uint64_t n, char out[CLOCK_TEXT_BYTES])
 	static const struct {
 		uint64_t size;
 		const char *name;
-	} times[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"},
-	    {1000, "s"}, {1, "ms"}},
-	  sizes[] = {{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"},
-	      {1, "B"}};
+	} times[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"},
+	    {1, "ms"}},
+	  sizes[] = {
+	      {1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}, {1, "B"}};
 	size_t i = 0;
 
 	if (k->type == TYPE_DURATION) {
@@ -183,11 +179,11 @@ read_duration(struct slice text, uint64_t *out, struct fault *why)
 
 	if (duration_parse(text, out))
 		return true;
-	if (is_digits(text) && text.len <= 9)
+	if (slice_is_digits(text) && text.len <= 9)
 		return fault_set(why,
 		    "a duration needs its unit; write %.*ss, %.*sm or %.*sh",
-		    (int)text.len, text.p, (int)text.len, text.p,
-		    (int)text.len, text.p);
+		    (int)text.len, text.p, (int)text.len, text.p, (int)text.len,
+		    text.p);
 	return fault_set(why,
 	    "%s is not a duration; write a number and ms, s, m, h or d, as in "
 	    "45m",
@@ -207,8 +203,8 @@ read_size(struct slice text, uint64_t *out, struct fault *why)
 	uint64_t n;
 
 	number.len = 0;
-	while (number.len < text.len &&
-	    isdigit((unsigned char)text.p[number.len]))
+	while (
+	    number.len < text.len && isdigit((unsigned char)text.p[number.len]))
 		number.len++;
 	unit = (struct slice){text.p + number.len, text.len - number.len};
 	if (!text_to_u64(number, UINT64_C(1) << 33, &n))
@@ -228,14 +224,15 @@ read_size(struct slice text, uint64_t *out, struct fault *why)
 			return fault_set(why, "write %llu%s",
 			    (unsigned long long)n, units[i].unit);
 	}
-	return fault_set(why, "%s is not a size; its unit is B, KiB, MiB or "
-	                      "GiB",
+	return fault_set(why,
+	    "%s is not a size; its unit is B, KiB, MiB or "
+	    "GiB",
 	    quoted(text, shown));
 }
 
 static bool
-read_count(const struct key *k, struct slice text, uint64_t *out,
-    struct fault *why)
+read_count(
+    const struct key *k, struct slice text, uint64_t *out, struct fault *why)
 {
 	bool is_tokens = k->type == TYPE_TOKENS;
 	struct slice digits = text;
@@ -247,10 +244,10 @@ read_count(const struct key *k, struct slice text, uint64_t *out,
 
 		scale = last == 'k' || last == 'K' ? 1000
 		    : last == 'M'                  ? 1000000
-		                                   : 1;
+						   : 1;
 		digits.len -= scale > 1;
 	}
-	if (!is_digits(digits))
+	if (!slice_is_digits(digits))
 		return fault_set(why, "%s is not a whole number%s%s",
 		    quoted(text, shown), is_tokens ? ", as 200K or 2M" : "",
 		    k->flags & KEY_UNLIMITED ? ", or unlimited" : "");
@@ -283,11 +280,12 @@ read_hours(struct slice text, uint64_t *out, struct fault *why)
 
 	if (dash == NULL ||
 	    !text_to_u64((struct slice){text.p, at}, 23, &begin) ||
-	    !text_to_u64((struct slice){dash + 1, text.len - at - 1}, 24,
-	        &end) ||
+	    !text_to_u64(
+		(struct slice){dash + 1, text.len - at - 1}, 24, &end) ||
 	    begin == end || (begin == 0 && end == 24))
 		return fault_set(why,
-		    "%s is no part of a day; write whole hours in UTC, as 16-24 "
+		    "%s is no part of a day; write whole hours in UTC, as "
+		    "16-24 "
 		    "or 22-6",
 		    quoted(text, shown));
 	*out = begin * 100 + end;
@@ -306,8 +304,8 @@ read_price(struct slice text, uint64_t *out, struct fault *why)
 }
 
 static bool
-read_usd(const struct key *k, struct slice text, uint64_t *out,
-    struct fault *why)
+read_usd(
+    const struct key *k, struct slice text, uint64_t *out, struct fault *why)
 {
 	char shown[QUOTED_BYTES];
 	__int128 pusd;
@@ -323,150 +321,10 @@ read_usd(const struct key *k, struct slice text, uint64_t *out,
 	return true;
 }
 
-static bool
-check_range(struct slice text, struct fault *why)
-{
-	struct address_list *l = address_list_create();
-	bool ok = address_list_add(l, text, why);
-
-	address_list_destroy(&l);
-	return ok;
-}
-
-/* What a kernel takes for the name of a Unix socket. */
-static bool
-check_socket(struct slice text, struct fault *why)
-{
-	if (!slice_starts(text, "unix:") || text.len == 5)
-		return fault_set(why, "must be unix:/path");
-	if (text.len - 5 >= sizeof((struct sockaddr_un){0}).sun_path)
-		return fault_set(why, "the path of a socket has at most %zu "
-		                      "bytes",
-		    sizeof((struct sockaddr_un){0}).sun_path - 1);
-	return true;
-}
-
-static bool
-check_target(struct slice text, struct fault *why)
-{
-	if (text.len == 0 || text.p[0] != '/')
-		return fault_set(why, "must begin with /");
-	if (!url_path_is_clean(text))
-		return fault_set(why,
-		    "must be a path alone: no blanks, ? or #, and no . or .. "
-		    "in it");
-	return true;
-}
-
-static bool
-check_text(struct slice text, struct fault *why)
-{
-	if (text.len == 0)
-		return fault_set(why, "is empty");
-	if (!text_is_clean_utf8(text.p, text.len))
-		return fault_set(why,
-		    "holds a line break or another control character");
-	return true;
-}
-
-bool
-name_check(struct slice name, struct fault *why)
-{
-	if (!check_text(name, why))
-		return false;
-	if (name.len > NAME_MOST_BYTES)
-		return fault_set(why, "is longer than %d bytes",
-		    NAME_MOST_BYTES);
-	if (slice_trim(name).len != name.len)
-		return fault_set(why, "begins or ends with a blank");
-	return true;
-}
-
-static bool
-read_port(struct slice text, uint16_t *port, struct fault *why)
-{
-	uint64_t n;
-
-	if (!text_to_u64(text, UINT16_MAX, &n))
-		return fault_set(why, "the port must be a number up to 65535");
-	*port = (uint16_t)n;
-	return true;
-}
-
-bool
-listen_read(struct slice text, struct listen_config *out, struct fault *why)
-{
-	const char *colon = memrchr(text.p, ':', text.len);
-	char shown[QUOTED_BYTES];
-	struct slice host;
-
-	if (colon == NULL && is_digits(text) && text.len <= 5)
-		return fault_set(why,
-		    "a port alone does not say which address; write "
-		    "127.0.0.1:%.*s",
-		    (int)text.len, text.p);
-	if (colon == NULL || colon == text.p)
-		return fault_set(why, "must be an address and a port, as in "
-		                      "127.0.0.1:8643");
-	host = (struct slice){text.p, (size_t)(colon - text.p)};
-	if (!read_port((struct slice){colon + 1, text.len - host.len - 1},
-	        &out->port, why))
-		return false;
-	out->is_tailscale = slice_is(host, "tailscale");
-	if (out->is_tailscale)
-		return true;
-	if (host.p[0] == '[' && host.p[host.len - 1] == ']') {
-		host = (struct slice){host.p + 1, host.len - 2};
-	} else if (memchr(host.p, ':', host.len) != NULL) {
-		return fault_set(why, "write an IPv6 address in brackets, as in "
-		                      "[::1]:8643");
-	}
-	if (address_parse(host, &out->address))
-		return true;
-	return fault_set(why,
-	    "%s is not an IP address; names are not looked up here",
-	    quoted(host, shown));
-}
-
-/* `${…}` means something in secrets and urls alone. */
-static bool
-refuse_reference(struct slice text, struct fault *why)
-{
-	if (!reference_is_in(text))
-		return true;
-	return fault_set(why, "${…} works only in a url, an api_key and a "
-	                      "password");
-}
-
-static bool
-check_url(const struct key *k, struct slice text, struct fault *why)
-{
-	struct reference r;
-	struct url u;
-
-	if (reference_is_in(text))
-		return reference_parse(text, &r, why);
-	return k->type == TYPE_URL ? url_read(text, &u, why)
-	                           : url_check_redis(text, why);
-}
-
-static bool
-check_secret(const struct key *k, struct slice text, struct fault *why)
-{
-	struct reference r;
-
-	if (reference_is_in(text))
-		return check_text(text, why) && reference_parse(text, &r, why);
-	return fault_set(why,
-	    "%s must not be written here; use ${credential:NAME}, ${env:NAME} "
-	    "or ${file:PATH}",
-	    key_name(k));
-}
-
 /* The types that are numbers with a range. */
 static bool
-read_number(const struct key *k, struct slice text, uint64_t *out,
-    struct fault *why)
+read_number(
+    const struct key *k, struct slice text, uint64_t *out, struct fault *why)
 {
 	bool ok;
 
@@ -487,48 +345,14 @@ read_number(const struct key *k, struct slice text, uint64_t *out,
 	return ok && in_range(k, *out, why);
 }
 
-static bool
-check_version(struct slice text, struct fault *why)
-{
-	char shown[QUOTED_BYTES];
-
-	if (slice_is(text, "1"))
-		return true;
-	return fault_set(why, "%s is not known to this version of weir, which "
-	                      "reads version 1",
-	    quoted(text, shown));
-}
-
 bool
-value_read(const struct key *k, struct slice text, uint64_t *out,
-    struct fault *why)
+value_read(
+    const struct key *k, struct slice text, uint64_t *out, struct fault *why)
 {
-	struct listen_config listen;
-
 	*out = 0;
-	if (k->type != TYPE_SECRET && !check_text(text, why))
-		return false;
-	if (k->type != TYPE_SECRET && k->type != TYPE_URL &&
-	    k->type != TYPE_REDIS_URL && !refuse_reference(text, why))
+	if (!value_check_text(k, text, why))
 		return false;
 	switch (k->type) {
-	case TYPE_VERSION:
-		return check_version(text, why);
-	case TYPE_NAME:
-		return name_check(text, why);
-	case TYPE_TARGET:
-		return check_target(text, why);
-	case TYPE_URL:
-	case TYPE_REDIS_URL:
-		return check_url(k, text, why);
-	case TYPE_SECRET:
-		return check_secret(k, text, why);
-	case TYPE_LISTEN:
-		return listen_read(text, &listen, why);
-	case TYPE_SOCKET:
-		return check_socket(text, why);
-	case TYPE_RANGE:
-		return check_range(text, why);
 	case TYPE_WORD:
 		return read_word(k, text, out, why);
 	case TYPE_BOOL:
@@ -546,13 +370,22 @@ value_read(const struct key *k, struct slice text, uint64_t *out,
 		return read_price(text, out, why);
 	case TYPE_USD:
 		return read_usd(k, text, out, why);
+	case TYPE_VERSION:
 	case TYPE_TEXT:
+	case TYPE_NAME:
 	case TYPE_PATH:
+	case TYPE_TARGET:
+	case TYPE_URL:
+	case TYPE_REDIS_URL:
+	case TYPE_SECRET:
+	case TYPE_LISTEN:
+	case TYPE_SOCKET:
+	case TYPE_RANGE:
 	case TYPE_MAP:
 	case TYPE_NAMES:
 	case TYPE_PARAMS:
 	case TYPE_COUNT_OF_TYPES:
-		break;
+		break; /* is text, and stays it */
 	}
 	return true;
 }

@@ -23,8 +23,17 @@
  * (ms, bytes, tokens, pico-dollars; CONFIG_UNLIMITED for `unlimited`), 1 for
  * true, the index of the word, ms since 1970, hours as begin * 100 + end; 0 for
  * types that are text. */
-MUST_CHECK bool value_read(const struct key *k, struct slice text,
-    uint64_t *out, struct fault *why);
+MUST_CHECK bool value_read(
+    const struct key *k, struct slice text, uint64_t *out, struct fault *why);
+
+/* The part of it that looks at texts alone: that they are one line of UTF-8,
+ * refer to secrets only where they may, and have the form of a url, an address,
+ * … */
+MUST_CHECK bool value_check_text(
+    const struct key *k, struct slice text, struct fault *why);
+
+/* True if it is digits and nothing else. */
+bool slice_is_digits(struct slice text);
 
 /* Writes the range of a number's key: "1s to 1h", "0 to 1000000000". */
 #define VALUE_RANGE_BYTES 80
@@ -32,16 +41,17 @@ void value_range(const struct key *k, char out[VALUE_RANGE_BYTES]);
 
 /* Reads "127.0.0.1:8643", "[::1]:8643", "tailscale:8643"; `text` is left as it
  * was. */
-MUST_CHECK bool listen_read(struct slice text, struct listen_config *out,
-    struct fault *why);
+MUST_CHECK bool listen_read(
+    struct slice text, struct listen_config *out, struct fault *why);
 
 /* True if the name may stand in a ledger line, a table and a command. */
 MUST_CHECK bool name_check(struct slice name, struct fault *why);
 
 /* The index of a word in a list separated by blanks; false if it is none. */
-MUST_CHECK bool word_find(const char *words, struct slice word,
-    uint64_t *index);
+MUST_CHECK bool word_find(
+    const char *words, struct slice word, uint64_t *index);
 
-/* Writes "'name'", or "this value" where quoting it could give a secret away. */
+/* Writes "'name'", or "this value" where quoting it could give a secret away.
+ */
 #define QUOTED_BYTES 64
 const char *quoted(struct slice text, char out[QUOTED_BYTES]);

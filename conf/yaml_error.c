@@ -14,32 +14,32 @@ static const struct {
 	const char *message;
 } explanations[] = {
     {"quoted scalar", "unexpected end of stream", true,
-        "quoted string is never closed"},
+	"quoted string is never closed"},
     {"quoted scalar", "unexpected document indicator", true,
-        "quoted string is never closed"},
+	"quoted string is never closed"},
     {"quoted scalar", "unknown escape", false,
-        "unknown escape in a \"…\" string (a backslash is written \\\\; or use "
-        "'…')"},
+	"unknown escape in a \"…\" string (a backslash is written \\\\; or use "
+	"'…')"},
     {"", "tab character", false,
-        "tab character used for indentation (use spaces)"},
+	"tab character used for indentation (use spaces)"},
     {"simple key", "expected ':'", true,
-        "a key needs ': ' and a value behind it"},
+	"a key needs ': ' and a value behind it"},
     {"", "block sequence entries are not allowed", false,
-        "a list item ('- ') must stand on a line of its own"},
+	"a list item ('- ') must stand on a line of its own"},
     {"", "mapping values are not allowed", false,
-        "unexpected ': '; is the indentation wrong, or does the text before it "
-        "need quotes?"},
+	"unexpected ': '; is the indentation wrong, or does the text before it "
+	"need quotes?"},
     {"", "mapping keys are not allowed", false, "unexpected '? '"},
     {"flow sequence", "expected ',' or ']'", true,
-        "'[' is never closed, or a ',' is missing in the list"},
+	"'[' is never closed, or a ',' is missing in the list"},
     {"flow mapping", "expected ',' or '}'", true,
-        "'{' is never closed, or a ',' is missing in it"},
+	"'{' is never closed, or a ',' is missing in it"},
     {"block mapping", "expected key", false,
-        "expected 'key: value' here; is the indentation wrong?"},
+	"expected 'key: value' here; is the indentation wrong?"},
     {"block collection", "expected '-'", false,
-        "expected a list item ('- …') here; is the indentation wrong?"},
+	"expected a list item ('- …') here; is the indentation wrong?"},
     {"", "<document start>", false,
-        "something is left over here; is the indentation wrong?"},
+	"something is left over here; is the indentation wrong?"},
 };
 
 /* The byte where a mark points, or the end. */
@@ -50,8 +50,8 @@ byte_at(struct slice text, size_t characters)
 
 	for (; at < text.len && characters > 0; characters--) {
 		at++;
-		while (at < text.len &&
-		    ((unsigned char)text.p[at] & 0xc0) == 0x80)
+		while (
+		    at < text.len && ((unsigned char)text.p[at] & 0xc0) == 0x80)
 			at++;
 	}
 	return at;
@@ -75,8 +75,8 @@ add(struct diagnostics *found, yaml_mark_t at, const char *message)
 /* The file is no UTF-8, or holds control characters: libyaml says at which
  * byte, not in which line. */
 static void
-explain_bytes(const yaml_parser_t *p, struct slice text,
-    struct diagnostics *found)
+explain_bytes(
+    const yaml_parser_t *p, struct slice text, struct diagnostics *found)
 {
 	unsigned line = 1, column = 1;
 
@@ -90,14 +90,14 @@ explain_bytes(const yaml_parser_t *p, struct slice text,
 	}
 	diagnostics_add(found, SEVERITY_ERROR, line, column, 1, "%s",
 	    strstr(p->problem, "control") != NULL
-	        ? "control character; a configuration is plain text"
-	        : "not UTF-8; save the file in that encoding");
+		? "control character; a configuration is plain text"
+		: "not UTF-8; save the file in that encoding");
 }
 
 /* A character that begins nothing: a tab, or one that needs quotes. */
 static void
-explain_character(const yaml_parser_t *p, struct slice text,
-    struct diagnostics *found)
+explain_character(
+    const yaml_parser_t *p, struct slice text, struct diagnostics *found)
 {
 	size_t at = byte_at(text, p->problem_mark.index);
 	char c = at < text.len ? text.p[at] : ' ';
@@ -151,7 +151,7 @@ yaml_error_explain(const yaml_parser_t *p, struct slice text,
 			continue;
 		add(found,
 		    explanations[i].is_at_context ? p->context_mark
-		                                  : p->problem_mark,
+						  : p->problem_mark,
 		    explanations[i].message);
 		return;
 	}

@@ -17,14 +17,14 @@ struct anchor {
 /* A list or map that has begun and not ended. */
 struct frame {
 	struct node *node;
-	struct node *key; /* of a map: waits for its value */
-	size_t room;      /* of node->items */
+	struct node *key;      /* of a map: waits for its value */
+	size_t room;           /* of node->items */
 	struct anchor *anchor; /* or NULL */
 };
 
 struct reader {
 	yaml_parser_t parser;
-	struct arena *arena;       /* borrowed, like all here */
+	struct arena *arena; /* borrowed, like all here */
 	struct diagnostics *found;
 	struct frame frames[CONFIG_DEPTH_MOST];
 	unsigned depth;
@@ -48,9 +48,8 @@ one_based(size_t mark)
 static void
 error_at(struct reader *r, const yaml_event_t *e, const char *message)
 {
-	diagnostics_add(r->found, SEVERITY_ERROR,
-	    one_based(e->start_mark.line), one_based(e->start_mark.column), 1,
-	    "%s", message);
+	diagnostics_add(r->found, SEVERITY_ERROR, one_based(e->start_mark.line),
+	    one_based(e->start_mark.column), 1, "%s", message);
 }
 
 static struct node *
@@ -76,8 +75,8 @@ node_new(struct reader *r, enum node_kind kind, const yaml_event_t *e)
 static struct slice
 copy_text(struct reader *r, const yaml_char_t *p, size_t len)
 {
-	return (struct slice){arena_strndup(r->arena, (const char *)p, len),
-	    len};
+	return (struct slice){
+	    arena_strndup(r->arena, (const char *)p, len), len};
 }
 
 /* Anchors are found from the last one back: a name may be given again. */
@@ -101,10 +100,10 @@ anchor_add(struct reader *r, const yaml_event_t *e, const yaml_char_t *name,
 		return GIVE_UP;
 	}
 	if (r->anchors == NULL)
-		r->anchors = arena_alloc(r->arena,
-		    YAML_ANCHORS_MOST * sizeof *r->anchors);
-	r->anchors[r->anchor_count++] = (struct anchor){
-	    copy_text(r, name, strlen((const char *)name)), n};
+		r->anchors = arena_alloc(
+		    r->arena, YAML_ANCHORS_MOST * sizeof *r->anchors);
+	r->anchors[r->anchor_count++] =
+	    (struct anchor){copy_text(r, name, strlen((const char *)name)), n};
 	return GO_ON;
 }
 
@@ -129,8 +128,8 @@ append(struct reader *r, struct frame *f, struct node *key, struct node *n)
 		into->items =
 		    grown(r->arena, into->items, into->count, f->room);
 		if (into->kind == NODE_MAP)
-			into->keys = grown(r->arena, into->keys, into->count,
-			    f->room);
+			into->keys =
+			    grown(r->arena, into->keys, into->count, f->room);
 	}
 	if (into->kind == NODE_MAP)
 		into->keys[into->count] = key;
@@ -182,8 +181,9 @@ count_nodes(struct reader *r, const yaml_event_t *e, size_t more)
 	r->weight += more;
 	if (r->weight <= YAML_NODES_MOST)
 		return GO_ON;
-	error_at(r, e, "the file holds too many values, counting each alias as "
-	               "what it stands for");
+	error_at(r, e,
+	    "the file holds too many values, counting each alias as "
+	    "what it stands for");
 	return GIVE_UP;
 }
 
@@ -287,8 +287,7 @@ same_text(struct slice a, struct slice b)
 static void
 refuse_duplicates(struct reader *r, struct node *map)
 {
-	struct ranked_key *sorted =
-	    xcalloc_array(map->count, sizeof *sorted);
+	struct ranked_key *sorted = xcalloc_array(map->count, sizeof *sorted);
 	size_t first = 0, kept = 0;
 
 	for (size_t i = 0; i < map->count; i++)
@@ -336,8 +335,9 @@ on_document(struct reader *r, const yaml_event_t *e)
 {
 	if (r->documents++ == 0)
 		return GO_ON;
-	error_at(r, e, "a second document begins here; a configuration is one "
-	               "document, without another ---");
+	error_at(r, e,
+	    "a second document begins here; a configuration is one "
+	    "document, without another ---");
 	return GIVE_UP;
 }
 
@@ -381,8 +381,8 @@ read_events(struct reader *r, struct slice text)
 		yaml_event_t e;
 
 		if (!yaml_parser_parse(&r->parser, &e)) {
-			yaml_error_explain(&r->parser, text, r->last_quoted,
-			    r->found);
+			yaml_error_explain(
+			    &r->parser, text, r->last_quoted, r->found);
 			return GIVE_UP;
 		}
 		p = on_event(r, &e);
@@ -407,15 +407,15 @@ yaml_tree_read(struct slice text, struct arena *a, struct diagnostics *found)
 	r->arena = a;
 	r->found = found;
 	if (!yaml_parser_initialize(&r->parser)) {
-		diagnostics_add(found, SEVERITY_ERROR, 0, 0, 1,
-		    "out of memory");
+		diagnostics_add(
+		    found, SEVERITY_ERROR, 0, 0, 1, "out of memory");
 		free(r);
 		return NULL;
 	}
 	/* libyaml would take UTF-16 for what it is; nobody means it. */
 	yaml_parser_set_encoding(&r->parser, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(&r->parser,
-	    (const unsigned char *)text.p, text.len);
+	yaml_parser_set_input_string(
+	    &r->parser, (const unsigned char *)text.p, text.len);
 	if (read_events(r, text) == AT_END) {
 		root = r->root;
 		if (root == NULL)

@@ -39,8 +39,8 @@ struct node {
 /* Reads a whole file.  The tree lives in `a`.  NULL, with an error in `found`,
  * if it is not YAML; mistakes that leave a tree to look at go into `found`, and
  * the tree is returned without them. */
-MUST_CHECK const struct node *yaml_tree_read(struct slice text,
-    struct arena *a, struct diagnostics *found);
+MUST_CHECK const struct node *yaml_tree_read(
+    struct slice text, struct arena *a, struct diagnostics *found);
 
 /* The value of a key; NULL if there is none, or `map` is no map, or NULL. */
 const struct node *node_get(const struct node *map, const char *key);

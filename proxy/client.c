@@ -148,6 +148,8 @@ await_request(struct client *c)
 	c->state = CLIENT_HEAD;
 	c->x = NULL;
 	c->has_answered = true;
+	c->is_head = c->is_anthropic = false;
+	c->minor = 1;
 	c->scanned = 0;
 	buf_release(&c->out);
 	set_busy(c, false);
@@ -179,12 +181,19 @@ client_backlog(const struct client *c)
 	return buf_len(&c->out);
 }
 
+/* Bytes wait for the client to read: it has so long for the next of them. While
+ * its own body comes in, that has its time. */
+static void
+await_reader(struct client *c)
+{
+	if (c->state != CLIENT_BODY)
+		set_deadline(c, server_of(c)->stall_ms);
+}
+
 /* Keeps what the socket did not take. */
 static void
 keep(struct client *c, const struct iovec *v, size_t count, size_t sent)
 {
-	bool was_empty = buf_len(&c->out) == 0;
-
 	for (size_t i = 0; i < count; i++) {
 		if (sent >= v[i].iov_len) {
 			sent -= v[i].iov_len;
@@ -194,10 +203,11 @@ keep(struct client *c, const struct iovec *v, size_t count, size_t sent)
 		    v[i].iov_len - sent);
 		sent = 0;
 	}
-	if (was_empty && buf_len(&c->out) > 0) {
-		event_add(&c->writable, NULL);
-		set_deadline(c, server_of(c)->stall_ms);
-	}
+	if (buf_len(&c->out) == 0 ||
+	    event_pending(&c->writable, EV_WRITE, NULL))
+		return;
+	event_add(&c->writable, NULL);
+	await_reader(c);
 }
 
 void
@@ -230,13 +240,14 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	}
 	if (n > 0) {
 		buf_drain(&c->out, (size_t)n);
-		set_deadline(c, server_of(c)->stall_ms);
+		await_reader(c);
 	}
 	if (buf_len(&c->out) > 0) {
 		event_add(&c->writable, NULL);
 	} else {
 		buf_release(&c->out);
-		c->deadline.at_ns = DEADLINE_NONE;
+		if (c->state == CLIENT_BUSY)
+			c->deadline.at_ns = DEADLINE_NONE;
 	}
 	if (c->state == CLIENT_FLUSH && buf_len(&c->out) == 0)
 		answer_is_out(c);
@@ -312,7 +323,10 @@ static void
 body_is_whole(struct client *c)
 {
 	c->state = CLIENT_BUSY;
-	c->deadline.at_ns = DEADLINE_NONE;
+	if (buf_len(&c->out) == 0)
+		c->deadline.at_ns = DEADLINE_NONE;
+	else
+		await_reader(c);
 	exchange_body_whole(c->x);
 }
 
@@ -404,6 +418,7 @@ read_body(struct client *c)
 static void
 refuse_head(struct client *c, enum end e)
 {
+	set_busy(c, true);
 	c->closes = true;
 	client_refuse(c, e, SLICE(""), SLICE(""));
 }

@@ -171,7 +171,6 @@ exchange_body_broken(struct exchange *x, enum end e)
 {
 	char message[96] = "";
 
-	x->body_len = buf_len(&x->body);
 	if (e == END_BODY_TOO_LARGE)
 		snprintf(message, sizeof message,
 		    "The request's body is larger than %llu bytes.",
@@ -336,6 +335,17 @@ write_error_event(
 	buf_release(&body);
 }
 
+/* Whether an event of ours can stand in what the client is reading. */
+static bool
+may_tell_inside(const struct exchange *x)
+{
+	const struct relay *r = &x->relay;
+
+	return x->facts.is_stream && r->status < 300 && !r->is_coded &&
+	    !r->tap.has_error &&
+	    (r->is_chunked_out || r->framing != FRAMING_LENGTH);
+}
+
 /* The answer has begun and cannot be completed: the client is told inside it,
  * and the connection ends without the mark of a complete answer. */
 static void
@@ -346,7 +356,7 @@ break_off(struct exchange *x, enum end e, const char *message)
 	struct iovec v;
 
 	c->closes = true;
-	if (x->facts.is_stream && !x->relay.tap.has_error) {
+	if (may_tell_inside(x)) {
 		write_error_event(x, e,
 		    message[0] == '\0' ? end_facts(e)->help : message, &event);
 		if (x->relay.is_chunked_out)
@@ -371,6 +381,8 @@ exchange_end(struct exchange *x, enum end e, const char *message)
 	if (x->has_ended)
 		return OVER;
 	x->has_ended = true;
+	if (x->step == STEP_RECEIVE)
+		x->body_len = buf_len(&x->body);
 	/* The attempt that was under way, or that answered. */
 	if (x->step == STEP_RELAY)
 		attempt_close(x, end_facts(e)->text);

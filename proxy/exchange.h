@@ -72,8 +72,9 @@ struct relay {
 				      begins; SIZE_MAX: none is open */
 	bool is_chunked_out;       /* the client gets chunks of ours */
 	bool is_coded;             /* has a Content-Encoding */
-	struct inflater *inflater; /* owned; NULL: not coded, or in a way not
-				      known */
+	bool is_opaque;            /* which we cannot take off */
+	bool is_tap_over;          /* it was told of the body's end */
+	struct inflater *inflater; /* owned; NULL: none, or given up */
 	uint64_t last_byte_ns;
 	struct tap tap; /* last: what stands before it is zeroed at a reset */
 };
@@ -187,6 +188,10 @@ void attempt_close(struct exchange *x, const char *result);
 void relay_reset(struct exchange *x);
 void relay_begin(struct exchange *x);
 void relay_release(struct relay *r);
+
+/* Tells the tap, once, that the body is over. */
+void relay_end_tap(struct exchange *x, bool was_cut);
+
 void relay_on_data(struct exchange *x, char *p, size_t len);
 void relay_on_eof(struct exchange *x);
 void relay_on_broken(struct exchange *x, const char *text);

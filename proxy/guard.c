@@ -162,10 +162,6 @@ check_field(struct request *r, const struct http_field *f, struct counts *n)
 		    !take_credential(r, bearer(value)))
 			return END_KEY_AMBIGUOUS;
 		break;
-	case 15:
-		if (slice_is_nocase(name, "x-forwarded-for"))
-			r->forwarded_for = value;
-		break;
 	case 16:
 		if (slice_is_nocase(name, "content-encoding"))
 			r->is_encoded = value.len > 0 &&

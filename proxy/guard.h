@@ -31,7 +31,7 @@ struct request {
 	enum framing framing;
 	uint64_t content_length;
 	struct slice credential; /* {NULL,0}: none was sent */
-	struct slice user_agent, request_id, forwarded_for, session;
+	struct slice user_agent, request_id, session;
 	const struct head *head; /* borrowed */
 };
 

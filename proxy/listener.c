@@ -161,7 +161,6 @@ listeners_close(struct worker *w)
 	for (size_t i = 0; i < w->listener_count; i++) {
 		struct listener *l = &w->listeners[i];
 
-		accept_some(l, LISTEN_BACKLOG);
 		event_del(&l->readable);
 		event_del(&l->resume);
 		close(l->fd);

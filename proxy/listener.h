@@ -35,6 +35,5 @@ MUST_CHECK bool listen_probe(
 MUST_CHECK bool listeners_open(struct worker *w, const struct listen_address *a,
     size_t count, struct fault *why);
 
-/* Accepts what is queued already, then closes: no connection is reset that the
- * kernel had accepted. */
+/* Closes the worker's sockets. */
 void listeners_close(struct worker *w);

@@ -97,18 +97,12 @@ refuse_path(struct client *c, struct slice path)
 		refuse(c, END_NOT_FOUND, "");
 }
 
-/* The caller's address: the peer's, or, behind proxies that are trusted, the
- * last one in X-Forwarded-For that is not such a proxy.  False if that is no
- * address. */
+/* Goes through one X-Forwarded-For from its end, as long as what was found is a
+ * proxy of ours.  False if something in it is no address. */
 static bool
-effective_address(
-    const struct client *c, const struct request *r, struct address *out)
+follow_hops(
+    struct slice list, const struct address_list *trusted, struct address *out)
 {
-	const struct address_list *trusted =
-	    c->w->snapshot->config->server.trusted_proxies;
-	struct slice list = r->forwarded_for;
-
-	*out = c->peer;
 	while (list.len > 0 && address_list_has(trusted, out)) {
 		const char *comma = memrchr(list.p, ',', list.len);
 		struct slice hop = list;
@@ -118,6 +112,27 @@ effective_address(
 			    comma + 1, list.len - (size_t)(comma + 1 - list.p)};
 		list.len = comma == NULL ? 0 : (size_t)(comma - list.p);
 		if (!address_parse(slice_trim(hop), out))
+			return false;
+	}
+	return true;
+}
+
+/* The caller's address: the peer's, or, behind proxies that are trusted, the
+ * last one in X-Forwarded-For that is not such a proxy; a proxy may add to the
+ * field or add a field.  False if that is no address. */
+static bool
+effective_address(
+    const struct client *c, const struct request *r, struct address *out)
+{
+	const struct address_list *trusted =
+	    c->w->snapshot->config->server.trusted_proxies;
+
+	*out = c->peer;
+	for (size_t i = r->head->count; i > 0; i--) {
+		const struct http_field *f = &r->head->fields[i - 1];
+
+		if (slice_is_nocase(f->name, "x-forwarded-for") &&
+		    !follow_hops(f->value, trusted, out))
 			return false;
 	}
 	return true;

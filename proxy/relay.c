@@ -61,6 +61,16 @@ relay_begin(struct exchange *x)
 	set_deadline(x, x->sent_ns);
 }
 
+void
+relay_end_tap(struct exchange *x, bool was_cut)
+{
+	struct relay *r = &x->relay;
+
+	if (!r->is_tap_over)
+		tap_end(&r->tap, was_cut);
+	r->is_tap_over = true;
+}
+
 /* --- failures ------------------------------------------------------------ */
 
 /* Whether a later route is there for what has happened now: also one that this
@@ -99,7 +109,6 @@ relay_on_broken(struct exchange *x, const char *text)
 	bool got_nothing = r->state == RELAY_HEAD && buf_len(&r->head) == 0 &&
 	    r->interims == 0;
 
-	tap_end(&r->tap, true);
 	if (x->is_committed) {
 		exchange_end(x, END_UPSTREAM_RESET, "");
 		return;
@@ -211,7 +220,10 @@ emit(struct exchange *x, const char *p, size_t len, bool is_end)
 		    (void *)(uintptr_t)buf_data(head), buf_len(head)};
 		x->is_committed = true;
 		x->status = r->status;
-		exchange_drop_body(x);
+		/* No other route can be taken now; but an upstream may answer
+		 * before it has read all. */
+		if (x->up == NULL || upconn_is_sent(x->up))
+			exchange_drop_body(x);
 	}
 	if (held + len > 0 && r->is_chunked_out) {
 		int digits = snprintf(size, sizeof size, "%zx\r\n", held + len);
@@ -295,7 +307,7 @@ look(struct exchange *x, char *p, size_t len, bool is_end)
 		}
 	}
 	if (is_end)
-		tap_end(&r->tap, false);
+		relay_end_tap(x, false);
 	if (r->tap.may_be_hidden && is_end) {
 		to = hide(r, p, to, run, event);
 		run = event = len;
@@ -323,7 +335,7 @@ look_inside(struct exchange *x, const char *p, size_t len, bool is_end)
 	    !inflater_feed(r->inflater, p, len, on_inflated, &r->tap))
 		inflater_destroy(&r->inflater);
 	if (is_end)
-		tap_end(&r->tap, false);
+		relay_end_tap(x, false);
 	return (struct looked){len, p, 0};
 }
 
@@ -367,13 +379,25 @@ redact(const char *key, struct buf *text)
 	}
 }
 
+/* A document that ends with its connection, in the middle. */
+static bool
+is_cut_document(const struct exchange *x, size_t len)
+{
+	const struct relay *r = &x->relay;
+
+	return r->framing == FRAMING_NONE && !r->is_coded &&
+	    !r->tap.is_complete && r->tap.bad_events == 0 &&
+	    x->bytes_out + len > 0;
+}
+
 /* The answer's framing has ended as it should, and `p` is the last of it. */
 static void
 finish(struct exchange *x, const char *p, size_t len)
 {
 	struct relay *r = &x->relay;
-	bool is_good = !x->facts.is_stream || r->tap.is_complete ||
-	    r->tap.has_error || r->status >= 300;
+	bool is_good = r->tap.is_complete || r->tap.has_error ||
+	    r->status >= 300 || r->is_opaque ||
+	    (!x->facts.is_stream && !is_cut_document(x, len));
 
 	if (!is_good) {
 		/* Nothing says that the stream is whole. */
@@ -477,8 +501,10 @@ on_error_body(struct exchange *x, char *p, size_t len, bool is_end)
 
 	r->held = (struct buf){0};
 	r->state = RELAY_PASS;
-	on_payload(
-	    x, gathered.base + gathered.start, buf_len(&gathered), is_end);
+	on_payload(x,
+	    gathered.base == NULL ? x->w->scratch
+				  : gathered.base + gathered.start,
+	    buf_len(&gathered), is_end);
 	buf_release(&gathered);
 }
 
@@ -581,10 +607,11 @@ take_fields(struct exchange *x, const struct head *h)
 	    arena_strndup(&x->arena, buf_data(text), buf_len(text));
 	if (coding.len == 0 || slice_is_nocase(coding, "identity"))
 		return;
-	/* A coding that we cannot take off: no usage, so an estimate. */
 	x->relay.is_coded = true;
 	if (inflate_knows(coding))
 		x->relay.inflater = inflater_create();
+	/* A coding that we cannot take off: no usage, so an estimate. */
+	x->relay.is_opaque = x->relay.inflater == NULL;
 }
 
 /* What kind of failure a status is, as `when` lists them. */
@@ -659,7 +686,8 @@ begin_answer(struct exchange *x, const struct head *h, int minor)
 	if (r->status >= 400)
 		r->state = RELAY_ERROR_BODY;
 	else
-		r->state = x->facts.is_stream ? RELAY_HOLD : RELAY_PASS;
+		r->state = x->facts.is_stream && !r->is_opaque ? RELAY_HOLD
+							       : RELAY_PASS;
 	return true;
 }
 

@@ -58,6 +58,8 @@ attempt_close(struct exchange *x, const char *result)
 
 	if (x->attempt_count == LEDGER_ATTEMPTS_MOST)
 		return;
+	/* Of an answer that breaks off here, the open text counts. */
+	relay_end_tap(x, true);
 	a = &x->attempts[x->attempt_count++];
 	a->upstream = x->route->upstream->name;
 	a->result = result;

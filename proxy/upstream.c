@@ -42,7 +42,6 @@ struct upconn {
 	struct event readable, writable;
 	struct deadline deadline;
 	uint64_t connect_by_ns, user_deadline_ns;
-	uint64_t generation; /* of the pools that it came from */
 	struct iovec
 	    *pieces; /* borrowed from the user: what is still to send */
 	size_t piece_count;
@@ -60,7 +59,6 @@ pools_make(struct worker *w)
 {
 	size_t count = w->snapshot->config->upstream_count;
 
-	w->pools_generation++;
 	w->pools = xcalloc_array(count, sizeof(struct pool));
 	for (size_t i = 0; i < count; i++)
 		list_init(&w->pools[i].idle);
@@ -155,6 +153,13 @@ watch(struct upconn *u)
 	event_add(&u->writable, NULL);
 }
 
+/* Each of the addresses gets its share of the time to connect. */
+static uint64_t
+connect_share(const struct upconn *u)
+{
+	return u->up->connect_ms * NS_PER_MS / u->address_count;
+}
+
 static struct upconn *
 begin_connection(struct worker *w, struct snapshot *s,
     const struct upstream_config *up, struct fault *why)
@@ -167,7 +172,6 @@ begin_connection(struct worker *w, struct snapshot *s,
 	u->w = w;
 	u->up = up;
 	u->state = UP_CONNECTING;
-	u->generation = w->pools_generation;
 	list_init(&u->link);
 	u->address_count =
 	    resolver_find(w->gateway->resolver, up, u->addresses);
@@ -178,7 +182,7 @@ begin_connection(struct worker *w, struct snapshot *s,
 	}
 	u->snapshot = snapshot_ref(s);
 	u->user_deadline_ns = DEADLINE_NONE;
-	u->connect_by_ns = now + up->connect_ms * NS_PER_MS;
+	u->connect_by_ns = now + connect_share(u);
 	deadline_init(&u->deadline, w->base, on_due, u);
 	deadline_set(&u->deadline, u->connect_by_ns, now);
 	watch(u);
@@ -379,7 +383,8 @@ upconn_park(struct upconn **up)
 	struct pool *pool;
 	uint64_t now;
 
-	if (u->w->pools == NULL || u->generation != u->w->pools_generation ||
+	/* The pools are the newest snapshot's. */
+	if (u->w->pools == NULL || u->snapshot != u->w->snapshot ||
 	    u->w->is_draining || u->piece_count > 0 ||
 	    u->w->pools[u->up->index].idle_count >= POOL_IDLE_MOST) {
 		upconn_close(up);
@@ -397,6 +402,28 @@ upconn_park(struct upconn **up)
 	deadline_set(&u->deadline, now + u->up->idle_ms * NS_PER_MS, now);
 }
 
+/* This address does not answer: the next one, or the end. */
+static void
+connect_elsewhere(struct upconn *u, enum upconn_failure how, const char *why)
+{
+	uint64_t now = clock_mono_ns();
+	char text[128];
+
+	event_del(&u->readable);
+	event_del(&u->writable);
+	tls_close(&u->ssl);
+	close(u->fd);
+	u->fd = -1;
+	if (!connect_next(u, text, sizeof text)) {
+		fail(u, how, why);
+		return;
+	}
+	u->state = UP_CONNECTING;
+	u->connect_by_ns = now + connect_share(u);
+	set_timer(u, now);
+	watch(u);
+}
+
 static void
 on_due(void *arg)
 {
@@ -409,7 +436,8 @@ on_due(void *arg)
 	}
 	if ((u->state == UP_CONNECTING || u->state == UP_HANDSHAKE) &&
 	    u->connect_by_ns <= now) {
-		fail(u, UPCONN_CONNECT_TIMEOUT, "no connection in time");
+		connect_elsewhere(
+		    u, UPCONN_CONNECT_TIMEOUT, "no connection in time");
 		return;
 	}
 	u->user_deadline_ns = DEADLINE_NONE;
@@ -457,19 +485,11 @@ on_connect(struct upconn *u)
 	socklen_t len = sizeof(int);
 	int error = 0;
 	SSL_CTX *tls = u->snapshot->tls[u->up->index];
-	char text[128];
 
 	if (getsockopt(u->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
 		error = errno;
 	if (error != 0) {
-		event_del(&u->readable);
-		event_del(&u->writable);
-		close(u->fd);
-		u->fd = -1;
-		if (connect_next(u, text, sizeof text))
-			watch(u);
-		else
-			fail(u, UPCONN_CONNECT, strerror(error));
+		connect_elsewhere(u, UPCONN_CONNECT, strerror(error));
 		return;
 	}
 	if (tls == NULL) {

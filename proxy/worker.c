@@ -263,9 +263,9 @@ run(void *arg)
 
 	event_base_dispatch(w->base);
 	/* Whatever is left has no loop any more. */
+	listeners_close(w);
 	cut(w);
 	close_clients(w);
-	listeners_close(w);
 	return NULL;
 }
 

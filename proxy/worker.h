@@ -63,8 +63,7 @@ struct worker {
 	struct throttle *throttle;
 	struct ulid_source ids;
 
-	struct pool *pools; /* by upstream index of `snapshot` */
-	uint64_t pools_generation;
+	struct pool *pools;         /* by upstream index of `snapshot` */
 	struct listener *listeners; /* an array */
 	size_t listener_count;
 	struct link clients;   /* connections with a request under way */

@@ -105,6 +105,8 @@ class Mock:
     def control(self, what, body=None):
         if isinstance(body, str):
             body = body.encode()
+        assert self.process.poll() is None, \
+            f"weir-mock has ended with {self.process.returncode}"
         request = (f"{'GET' if body is None else 'POST'} /_mock/{what} "
                    "HTTP/1.1\r\nHost: mock\r\nConnection: close\r\n"
                    f"Content-Length: {len(body or b'')}\r\n\r\n").encode()

@@ -1,6 +1,7 @@
 """Clients that are slow, idle or many cost little and hold nobody up."""
 
 import contextlib
+import select
 import shutil
 import subprocess
 import time
@@ -200,9 +201,12 @@ def test_who_reads_slowly_but_reads_gets_everything(gateway, mock):
     with gateway.connect(receive_buffer=4096) as c:
         c.send(post(chat_body("tokens=200,size=65536", stream=True),
                     gateway.keys["alice"]))
-        begun = time.monotonic()
-        c.until(lambda c: time.monotonic() > begun + 1.5 * SECOND or
-                not c.turn(time.monotonic() + 0.01))
+        until = time.monotonic() + 2 * SECOND
+        while time.monotonic() < until:
+            select.select([c.sock], [], [], LATE)
+            c.reader.feed(c.sock.recv(2048))
+            time.sleep(0.01)  # this is how slow it is
+        assert mock.stats()["in_flight"] == 1
         reply = c.reply()
     assert reply.is_whole and len(reply.text()) == 200 * 65536
     line, = gateway.lines()
@@ -273,19 +277,19 @@ def test_without_descriptors_it_waits_and_goes_on(config, start, mock):
     wait_until(lambda: len(gateway.fds()) == gateway.quiet_fds)
     limit_files(gateway, gateway.quiet_fds + 6)
     with contextlib.ExitStack() as stack:
-        for _ in range(50):
-            c = stack.enter_context(gateway.connect())
+        many = [stack.enter_context(gateway.connect()) for _ in range(50)]
+        for c in many:
             c.send(b"GET /v1/models HTTP/1.1\r\n")
         wait_until(lambda: "cannot accept a connection" in gateway.log())
-        spent = gateway.cpu_seconds()
-        begun = time.monotonic()
+        spent, begun = gateway.cpu_seconds(), time.monotonic()
         # Those that were taken are cut at their deadline, and make room.
-        wait_until(lambda: gateway.log().count("cannot accept") >= 4, LATE)
+        for c in many:
+            assert c.reply(4 * LATE).status == 408
+            c.close()
         took = time.monotonic() - begun
-        assert gateway.cpu_seconds() - spent < 0.1 + took / 4
+        assert gateway.cpu_seconds() - spent < 0.2 + took / 4
     gateway.assert_serves()
     limit_files(gateway, 1024)
-    gateway.assert_serves()
 
 
 def test_a_low_limit_of_descriptors_lowers_the_cap(config, start, mock):

@@ -269,7 +269,6 @@ what_is_needed_later_is_noted(void **state)
 	assert_true(slice_is(r.user_agent, "claude-cli/2.0 (x)"));
 	assert_true(slice_is(r.request_id, "r1"));
 	assert_true(slice_is(r.session, "s1"));
-	assert_true(slice_is(r.forwarded_for, "10.0.0.1"));
 	assert_int_equal(judge("POST / HTTP/1.0\r\nExpect: 100-continue\r\n"
 			       "Content-Encoding: Identity\r\nX-Session-Id: s2",
 			     &text, &head, &r),
