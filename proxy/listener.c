@@ -14,6 +14,7 @@
 
 #include "base/banned.h"
 
+#define UNSENT_MOST_BYTES (128 * 1024) /* in the kernel, a connection */
 #define ACCEPT_MOST 64 /* a loop turn, so that streams go on meanwhile */
 
 struct listener {
@@ -41,7 +42,7 @@ bound_socket(const struct listen_address *a, bool shares, struct fault *why)
 	int fd = socket(
 	    a->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	char text[ADDRESS_TEXT_BYTES + 8];
-	int on = 1;
+	int on = 1, unsent = UNSENT_MOST_BYTES;
 
 	format(text, sizeof text, a);
 	if (fd < 0) {
@@ -53,8 +54,11 @@ bound_socket(const struct listen_address *a, bool shares, struct fault *why)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 	if (a->sa.ss_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-	/* On Linux an accepted socket inherits it. */
+	/* On Linux an accepted socket inherits both.  The second bounds what
+	 * the kernel keeps for a client that reads slowly, and lets us see that
+	 * it reads at all. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
 	if (bind(fd, (const struct sockaddr *)&a->sa, a->len) != 0) {
 		fault_errno(why, "cannot listen on %s", text);
 		close(fd);

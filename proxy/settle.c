@@ -9,6 +9,18 @@
 /* Bytes of text that are taken for a token when nobody says. */
 #define BYTES_A_TOKEN 4
 
+/* The price in force at arrival; before the first one begins, that one: nothing
+ * that costs money is ever free.  NULL for what is free. */
+static const struct price *
+price_of(const struct exchange *x, const struct price_list *l)
+{
+	const struct price *p = price_at(l, x->arrived_ms);
+
+	for (size_t i = 0; p == NULL && i < l->count; i++)
+		p = price_at(l, l->prices[i].from_ms);
+	return p;
+}
+
 /* Whether the upstream may have worked on the request: it was given it, and has
  * not refused it. */
 static bool
@@ -53,7 +65,7 @@ read_usage(const struct exchange *x, struct usage *u)
 void
 attempt_close(struct exchange *x, const char *result)
 {
-	const struct price *price = price_at(&x->route->prices, x->arrived_ms);
+	const struct price *price = price_of(x, &x->route->prices);
 	struct ledger_attempt *a;
 
 	if (x->attempt_count == LEDGER_ATTEMPTS_MOST)
@@ -114,7 +126,7 @@ fill_route(struct exchange *x, struct ledger_line *line)
 	line->upstream_model = r->model;
 	line->paid = r->upstream->is_paid;
 	if (line->paid) {
-		price = price_at(&r->prices, x->arrived_ms);
+		price = price_of(x, &r->prices);
 		if (price == NULL)
 			return;
 		date = arena_alloc(&x->arena, CLOCK_TEXT_BYTES);
@@ -122,7 +134,7 @@ fill_route(struct exchange *x, struct ledger_line *line)
 		date[10] = '\0'; /* the day alone */
 		line->price_date = date;
 	} else if (x->model->compare != NULL && x->attempt_count > 0) {
-		price = price_at(&x->model->compare->prices, x->arrived_ms);
+		price = price_of(x, &x->model->compare->prices);
 		if (price != NULL)
 			line->avoided_usd = price_cost(
 			    price, &x->attempts[x->attempt_count - 1].usage);
