@@ -12,6 +12,7 @@
 enum member { M_OTHER, M_MODEL, M_STREAM, M_STREAM_OPTIONS, M_MAX_TOKENS, M_N };
 
 struct scan {
+	const char *body;
 	struct body_facts *facts;
 	struct arena *arena;
 	struct fault *why;
@@ -37,20 +38,23 @@ known_member(const struct json_token *key)
 	return M_OTHER;
 }
 
-/* The key's name without its escapes.  The body is fed whole, so the text lies
- * in it and stays. */
+/* The text of a string or key, whole and without its escapes: in the body, or
+ * in the arena.  {NULL, 0} if it cannot be decoded. */
 static struct slice
-decoded_name(struct scan *s, const struct json_token *key)
+whole_text(struct scan *s, const struct json_token *t)
 {
-	char name[JSON_TEXT_BYTES];
+	struct slice text = {
+	    s->body + t->begin + 1, (size_t)(t->end - t->begin) - 2};
+	char *plain;
 	size_t len;
 
-	if (!key->has_escapes)
-		return key->text;
-	len = json_decode(key->text, name, sizeof name);
+	if (!t->has_escapes)
+		return text;
+	plain = arena_alloc(s->arena, text.len + 1);
+	len = json_decode(text, plain, text.len);
 	if (len == SIZE_MAX)
-		len = 0;
-	return (struct slice){arena_strndup(s->arena, name, len), len};
+		return (struct slice){NULL, 0};
+	return (struct slice){plain, len};
 }
 
 static struct body_member *
@@ -85,13 +89,14 @@ static bool
 begin_member(struct scan *s, const struct json_token *key)
 {
 	struct body_facts *f = s->facts;
-	struct slice name;
+	struct slice name = whole_text(s, key);
 
-	if (key->is_cut)
+	if (name.len > BODY_NAME_MOST_BYTES)
 		return fault_set(s->why,
 		    "A top-level member's name is longer than %d bytes.",
-		    JSON_TEXT_BYTES);
-	name = decoded_name(s, key);
+		    BODY_NAME_MOST_BYTES);
+	if (name.p == NULL)
+		return fault_set(s->why, "A member's name is no valid string.");
 	if (find_member(f, name) != NULL)
 		return fault_set(s->why,
 		    "The body has the member \"%.*s\" twice.",
@@ -113,19 +118,11 @@ begin_member(struct scan *s, const struct json_token *key)
 static bool
 take_model(struct scan *s, const struct json_token *t)
 {
-	char name[JSON_TEXT_BYTES];
-	size_t len;
-
 	if (t->kind != JSON_STRING)
 		return fault_set(s->why, "\"model\" must be a string.");
-	if (t->is_cut)
-		return fault_set(s->why, "\"model\" is longer than %d bytes.",
-		    JSON_TEXT_BYTES);
-	len = json_decode(t->text, name, sizeof name);
-	if (len == SIZE_MAX)
+	s->facts->model = whole_text(s, t);
+	if (s->facts->model.p == NULL)
 		return fault_set(s->why, "\"model\" is no valid string.");
-	s->facts->model.p = arena_strndup(s->arena, name, len);
-	s->facts->model.len = len;
 	s->facts->has_model = true;
 	return true;
 }
@@ -244,7 +241,7 @@ bool
 body_scan(const char *p, size_t len, struct arena *arena,
     struct body_facts *facts, struct fault *why)
 {
-	struct scan s = {.facts = facts, .arena = arena, .why = why};
+	struct scan s = {.body = p, .facts = facts, .arena = arena, .why = why};
 	struct json_scan json;
 	enum json_verdict v;
 

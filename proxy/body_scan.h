@@ -18,6 +18,7 @@
 
 /* A top-level object with more members than this is refused. */
 #define BODY_MEMBERS_MOST 256
+#define BODY_NAME_MOST_BYTES 4096 /* of such a member */
 
 /* A member of the top-level object; offsets into the body. */
 struct body_member {
@@ -28,7 +29,7 @@ struct body_member {
 };
 
 struct body_facts {
-	struct slice model; /* decoded; in the arena */
+	struct slice model; /* decoded; in the body, or in the arena */
 	bool has_model;
 	bool is_stream;
 	bool has_stream_options;

@@ -265,6 +265,11 @@ add_retry_after(const struct exchange *x, enum end e, struct buf *to)
 
 	if (end_facts(e)->retry != RETRY_LATER)
 		return;
+	if (e == END_RATE_LIMITED && x->quota.limit == 0) {
+		/* Nothing is ever let in: waiting is in vain. */
+		buf_puts(to, "x-should-retry: false\r\n");
+		return;
+	}
 	if (e == END_RATE_LIMITED)
 		ms = (x->quota.wait_ns + NS_PER_MS - 1) / NS_PER_MS;
 	/* Above 60 s SDKs fall back to their own, shorter, waits. */
