@@ -247,7 +247,7 @@ exchange_add_fields(struct exchange *x, struct buf *to)
 		return;
 	buf_put_literal(to, "x-weir-upstream: ");
 	buf_puts(to, x->route->upstream->name);
-	if (x->first_result == NULL) {
+	if (x->routes_tried == 1) {
 		buf_put_literal(to, "\r\nx-weir-route: first\r\n");
 	} else {
 		buf_put_literal(to, "\r\nx-weir-route: fallback:");
@@ -265,15 +265,11 @@ add_retry_after(const struct exchange *x, enum end e, struct buf *to)
 
 	if (end_facts(e)->retry != RETRY_LATER)
 		return;
-	if (e == END_RATE_LIMITED && x->quota.limit == 0) {
-		/* Nothing is ever let in: waiting is in vain. */
-		buf_puts(to, "x-should-retry: false\r\n");
-		return;
-	}
 	if (e == END_RATE_LIMITED)
 		ms = (x->quota.wait_ns + NS_PER_MS - 1) / NS_PER_MS;
-	/* Above 60 s SDKs fall back to their own, shorter, waits. */
-	if (ms > 60000)
+	/* Above 60 s SDKs fall back to their own, shorter, waits; and where
+	 * nothing is ever let in, waiting is in vain. */
+	if (ms > 60000 || (e == END_RATE_LIMITED && x->quota.limit == 0))
 		buf_puts(to, "x-should-retry: false\r\n");
 	buf_printf(to, "retry-after: %llu\r\nretry-after-ms: %llu\r\n",
 	    (unsigned long long)(ms + 999) / 1000, (unsigned long long)ms);

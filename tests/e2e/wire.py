@@ -25,7 +25,7 @@ class Reply:
         self.status = status
         self.reason = reason
         self.headers = headers  # a list of pairs, as they came
-        self.body = b""
+        self.body = bytearray()  # bytes when it is complete
         self.is_whole = False   # its framing came to an end
         self.chunks = []        # the pieces of a chunked body
 
@@ -111,8 +111,7 @@ class Reader:
         if self.methods and not is_interim:
             method = self.methods.pop(0)
         if is_interim or reply.status in (204, 304) or method == "HEAD":
-            reply.left, reply.is_whole = 0, True
-            self.replies.append(reply)
+            self.is_done(reply)
             return
         reply.left = None if length is None else int(length)
         reply.is_chunked = coding is not None
@@ -154,6 +153,7 @@ class Reader:
 
     def is_done(self, reply):
         reply.is_whole = True
+        reply.body = bytes(reply.body)
         self.replies.append(reply)
         self.now = None
         return True
@@ -161,9 +161,10 @@ class Reader:
     def at_end(self):
         """The connection has ended: an answer without a length is whole."""
         if self.now is not None:
-            reply, self.now = self.now, None
-            reply.is_whole = not reply.is_chunked and reply.left is None
-            self.replies.append(reply)
+            is_whole = not self.now.is_chunked and self.now.left is None
+            reply = self.now
+            self.is_done(reply)
+            reply.is_whole = is_whole
         elif self.raw:
             raise Malformed(f"left over: {self.raw[:200]!r}")
 
@@ -291,7 +292,7 @@ class Conn:
         now = self.reader.now
         if now is None and self.reader.replies:
             now = self.reader.replies[-1]
-        return b"" if now is None else now.body
+        return b"" if now is None else bytes(now.body)
 
     def read_to_end(self, timeout=PATIENCE):
         """All answers until the other side ends the connection."""
