@@ -19,12 +19,12 @@
 
 struct ledger;
 
-/* Opens (makes, 0640) the file at `path` for appending and starts the thread.  A
+/* Opens (makes, 0640) the file at `path` for appending and starts the thread. A
  * last line that is torn is moved into a file torn-… beside it, and told; a
- * whole one that lacks its newline gets it.  `writer` is this start's ULID.  NULL
- * with the reason, also if another process writes there. */
-MUST_CHECK struct ledger *ledger_open(const char *path, const char *writer,
-    struct fault *why);
+ * whole one that lacks its newline gets it.  `writer` is this start's ULID.
+ * NULL with the reason, also if another process writes there. */
+MUST_CHECK struct ledger *ledger_open(
+    const char *path, const char *writer, struct fault *why);
 
 /* Takes a line; the texts in it may go afterwards.  Any thread; does no I/O. */
 void ledger_add(struct ledger *l, const struct ledger_line *line);
@@ -39,7 +39,7 @@ uint64_t ledger_count(const struct ledger *l);
  * renamed).  Async-signal-safe. */
 void ledger_reopen(struct ledger *l);
 
-/* Writes and syncs all that was added, ends the thread, frees *lp and sets it to
- * NULL.  Gives up after three seconds on a disk that takes nothing, and says how
- * many lines that lost.  *lp may be NULL. */
+/* Writes and syncs all that was added, ends the thread, frees *lp and sets it
+ * to NULL.  Gives up after three seconds on a disk that takes nothing, and says
+ * how many lines that lost.  *lp may be NULL. */
 void ledger_close(struct ledger **lp);

@@ -19,47 +19,48 @@
 #include "metering/usage.h"
 
 #define LEDGER_LINE_MOST_BYTES 4096
-#define LEDGER_ATTEMPTS_MOST 8 /* 4 routes, each with one fresh-connection retry */
+#define LEDGER_ATTEMPTS_MOST \
+	8 /* 4 routes, each with one fresh-connection retry */
 
 /* X(member, json name, type, help); types: TEXT, MONEY, INT, BOOL, TIME.
  * TEXT that is NULL is written as null. */
-#define LEDGER_FIELDS(X)                                                       \
-	X(ts_ms, "ts", TIME, "when the request arrived, UTC")                  \
-	X(user, "user", TEXT, "who is charged")                                \
-	X(model, "model", TEXT, "the model's public name")                     \
-	X(prompt_tokens, "prompt_tokens", INT, "tokens in, cached included")   \
-	X(completion_tokens, "completion_tokens", INT,                         \
-	    "tokens out, reasoning included")                                  \
-	X(duration_ms, "duration_ms", INT, "arrival to end")                   \
-	X(id, "id", TEXT, "the gateway's id of the exchange (ULID)")           \
-	X(key, "key", TEXT, "the key's public id")                             \
-	X(api, "api", TEXT, "which API was called")                            \
-	X(stream, "stream", BOOL, "whether a stream was asked for")            \
-	X(status, "status", INT, "HTTP status that the client got; 0: none")   \
-	X(end, "end", TEXT, "how it ended")                                    \
-	X(usage_source, "usage_source", TEXT, "where the counts come from")    \
-	X(cached_tokens, "cached_tokens", INT,                                 \
-	    "of prompt_tokens, read from a cache")                             \
-	X(cache_write_tokens, "cache_write_tokens", INT,                       \
-	    "of prompt_tokens, written to a cache")                            \
-	X(reasoning_tokens, "reasoning_tokens", INT,                           \
-	    "of completion_tokens")                                            \
-	X(audio_tokens, "audio_tokens", INT, "audio, in and out")              \
-	X(cost_usd, "cost_usd", MONEY, "sum over all attempts")                \
-	X(upstream_cost_usd, "upstream_cost_usd", TEXT,                        \
-	    "what the upstream says it cost, where it does")                   \
-	X(price_date, "price_date", TEXT, "`from` of the price in force")      \
-	X(ttft_ms, "ttft_ms", INT, "arrival to first content; null: none came") \
-	X(queue_ms, "queue_ms", INT, "of that, waiting for a slot")            \
-	X(bytes_in, "bytes_in", INT, "the request's body")                     \
-	X(bytes_out, "bytes_out", INT, "body bytes sent to the client")        \
-	X(upstream, "upstream", TEXT, "who answered, or was tried last")       \
-	X(upstream_model, "upstream_model", TEXT, "the model's name there")    \
-	X(paid, "paid", BOOL, "whether that upstream costs money")             \
-	X(avoided_usd, "avoided_usd", MONEY,                                   \
-	    "what a local answer would have cost on the first paid route")     \
-	X(client, "client", TEXT, "the User-Agent's first word")               \
-	X(client_request_id, "client_request_id", TEXT, "X-Request-Id given")  \
+#define LEDGER_FIELDS(X)                                                      \
+	X(ts_ms, "ts", TIME, "when the request arrived, UTC")                 \
+	X(user, "user", TEXT, "who is charged")                               \
+	X(model, "model", TEXT, "the model's public name")                    \
+	X(prompt_tokens, "prompt_tokens", INT, "tokens in, cached included")  \
+	X(completion_tokens, "completion_tokens", INT,                        \
+	    "tokens out, reasoning included")                                 \
+	X(duration_ms, "duration_ms", INT, "arrival to end")                  \
+	X(id, "id", TEXT, "the gateway's id of the exchange (ULID)")          \
+	X(key, "key", TEXT, "the key's public id")                            \
+	X(api, "api", TEXT, "which API was called")                           \
+	X(stream, "stream", BOOL, "whether a stream was asked for")           \
+	X(status, "status", INT, "HTTP status that the client got; 0: none")  \
+	X(end, "end", TEXT, "how it ended")                                   \
+	X(usage_source, "usage_source", TEXT, "where the counts come from")   \
+	X(cached_tokens, "cached_tokens", INT,                                \
+	    "of prompt_tokens, read from a cache")                            \
+	X(cache_write_tokens, "cache_write_tokens", INT,                      \
+	    "of prompt_tokens, written to a cache")                           \
+	X(reasoning_tokens, "reasoning_tokens", INT, "of completion_tokens")  \
+	X(audio_tokens, "audio_tokens", INT, "audio, in and out")             \
+	X(cost_usd, "cost_usd", MONEY, "sum over all attempts")               \
+	X(upstream_cost_usd, "upstream_cost_usd", TEXT,                       \
+	    "what the upstream says it cost, where it does")                  \
+	X(price_date, "price_date", TEXT, "`from` of the price in force")     \
+	X(ttft_ms, "ttft_ms", INT,                                            \
+	    "arrival to first content; null: none came")                      \
+	X(queue_ms, "queue_ms", INT, "of that, waiting for a slot")           \
+	X(bytes_in, "bytes_in", INT, "the request's body")                    \
+	X(bytes_out, "bytes_out", INT, "body bytes sent to the client")       \
+	X(upstream, "upstream", TEXT, "who answered, or was tried last")      \
+	X(upstream_model, "upstream_model", TEXT, "the model's name there")   \
+	X(paid, "paid", BOOL, "whether that upstream costs money")            \
+	X(avoided_usd, "avoided_usd", MONEY,                                  \
+	    "what a local answer would have cost on the first paid route")    \
+	X(client, "client", TEXT, "the User-Agent's first word")              \
+	X(client_request_id, "client_request_id", TEXT, "X-Request-Id given") \
 	X(session, "session", TEXT, "the session that the client named")
 
 /* One attempt at an upstream. */
@@ -104,5 +105,5 @@ struct ledger_entry {
 
 /* Reads one line (without its newline).  Unknown members are ignored, missing
  * ones read as null or 0.  False with the reason if it is no ledger line. */
-MUST_CHECK bool ledger_line_read(struct slice text, struct ledger_entry *out,
-    struct fault *why);
+MUST_CHECK bool ledger_line_read(
+    struct slice text, struct ledger_entry *out, struct fault *why);

@@ -23,12 +23,12 @@
 struct price {
 	int64_t from_ms;           /* midnight UTC of `from`; 0: always */
 	int hour_begin, hour_end;  /* UTC, end exclusive, may wrap; equal: all
-	                              day */
+				      day */
 	int64_t input_pusd;        /* a token */
 	int64_t input_cached_pusd; /* equals input_pusd if not said */
 	int64_t cache_write_pusd;  /* equals input_pusd if not said */
 	int64_t output_pusd;
-	int64_t request_pusd;      /* a request */
+	int64_t request_pusd; /* a request */
 };
 
 /* The prices of one model of one upstream. */
@@ -47,8 +47,8 @@ __int128 price_cost(const struct price *p, const struct usage *u);
 
 /* Reads "1.74" dollars a million tokens, with at most six decimals, as
  * pico-dollars a token.  False with the reason. */
-MUST_CHECK bool price_parse(struct slice text, int64_t *pusd,
-    struct fault *why);
+MUST_CHECK bool price_parse(
+    struct slice text, int64_t *pusd, struct fault *why);
 
 #define MONEY_TEXT_BYTES 64
 

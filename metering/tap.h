@@ -67,8 +67,8 @@ struct tap {
 	uint8_t shape; /* of the body */
 	uint8_t data;  /* of the event, so far */
 	uint8_t mark_len, name_len;
-	char name[28]; /* of the event */
-	bool is_between; /* an event has just ended */
+	char name[28];     /* of the event */
+	bool is_between;   /* an event has just ended */
 	const char *piece; /* during tap_next(): the event's first byte, or NULL
 			      if it began earlier */
 	size_t data_at;    /* in the piece: where the event's document begins;

@@ -41,8 +41,8 @@ skip_text(const char *p, const char *end, uint64_t *shrink)
 }
 
 size_t
-twin_match(const struct twin *t, const char *p, size_t len,
-    uint64_t *text_bytes)
+twin_match(
+    const struct twin *t, const char *p, size_t len, uint64_t *text_bytes)
 {
 	const char *text = p + t->before, *end = p + len, *quote;
 	uint64_t shrink = 0;

@@ -3,10 +3,10 @@
  *
  * A stream's events are the same bytes but for a few: the model's next word. An
  * event that was read and held one piece of text is remembered as what stands
- * before that text and what stands behind it.  A later event with the same bytes
- * before and behind, and a well-formed string between, says nothing new but the
- * length of its text: reading it again would change nothing else.  That saves
- * nine tenths of the work on a stream.
+ * before that text and what stands behind it.  A later event with the same
+ * bytes before and behind, and a well-formed string between, says nothing new
+ * but the length of its text: reading it again would change nothing else.  That
+ * saves nine tenths of the work on a stream.
  */
 #pragma once
 
@@ -15,7 +15,8 @@
 
 #include "base/attr.h"
 
-#define TWIN_BYTES 448 /* of an event, without its text; longer ones are read */
+#define TWIN_BYTES 448 /* of an event, without its text; longer ones are read \
+			*/
 
 struct twin {
 	uint16_t before, behind; /* lengths; 0: nothing is known */
@@ -28,7 +29,7 @@ void twin_learn(struct twin *t, const char *event, size_t len,
     size_t text_begin, size_t text_end);
 
 /* If p[0..len) begins with a whole event like the one remembered, returns its
- * length and sets *text_bytes to those of its text, decoded; else 0: then it must
- * be read. */
-size_t twin_match(const struct twin *t, const char *p, size_t len,
-    uint64_t *text_bytes);
+ * length and sets *text_bytes to those of its text, decoded; else 0: then it
+ * must be read. */
+size_t twin_match(
+    const struct twin *t, const char *p, size_t len, uint64_t *text_bytes);

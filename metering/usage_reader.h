@@ -65,8 +65,8 @@ struct usage_reader {
 				quotes, at text_begin..text_end of the
 				document */
 	uint64_t text_begin, text_end;
-	struct usage usage;  /* for API_MESSAGES `input` leaves out what was
-				read from and written to a cache */
+	struct usage usage; /* for API_MESSAGES `input` leaves out what was
+			       read from and written to a cache */
 
 	/* The reader's own. */
 	enum server_api api;

@@ -12,12 +12,10 @@
 
 #include "base/clock.h"
 #include "proxy/client.h"
-#include "proxy/exchange.h"
+#include "proxy/relay_inner.h"
 
 #include "base/banned.h"
 
-#define ANSWER_HEAD_MOST_BYTES (64 * 1024)
-#define INTERIMS_MOST 16
 #define ERROR_BODY_MOST_BYTES (64 * 1024)
 
 void
@@ -73,10 +71,8 @@ relay_end_tap(struct exchange *x, bool was_cut)
 
 /* --- failures ------------------------------------------------------------ */
 
-/* Whether a later route is there for what has happened now: also one that this
- * user may not pay for, because that is then what the client is told. */
-static bool
-may_move(const struct exchange *x, unsigned when)
+bool
+relay_may_move(const struct exchange *x, unsigned when)
 {
 	if (x->routes_tried >= EXCHANGE_ATTEMPTS_MOST)
 		return false;
@@ -86,8 +82,8 @@ may_move(const struct exchange *x, unsigned when)
 	return false;
 }
 
-static void
-invalid(struct exchange *x, const char *what)
+void
+relay_invalid(struct exchange *x, const char *what)
 {
 	const char *name = x->route->upstream->name;
 
@@ -164,8 +160,8 @@ relay_on_deadline(struct exchange *x)
 
 /* --- to the client ------------------------------------------------------- */
 
-static bool
-has_no_body(int status)
+bool
+relay_has_no_body(int status)
 {
 	return status == 204 || status == 304;
 }
@@ -176,7 +172,7 @@ write_head(struct exchange *x, struct buf *to)
 	struct relay *r = &x->relay;
 
 	r->is_chunked_out = false;
-	if (!has_no_body(r->status) && !x->is_http11 &&
+	if (!relay_has_no_body(r->status) && !x->is_http11 &&
 	    (r->framing != FRAMING_LENGTH || x->asks_usage))
 		x->client->closes = true;
 	client_begin_head(x->client, to, r->status);
@@ -186,7 +182,7 @@ write_head(struct exchange *x, struct buf *to)
 		buf_puts(to,
 		    "cache-control: no-cache\r\n"
 		    "x-accel-buffering: no\r\n");
-	if (has_no_body(r->status)) {
+	if (relay_has_no_body(r->status)) {
 		buf_puts(to, "\r\n");
 	} else if (r->framing == FRAMING_LENGTH && !x->asks_usage) {
 		buf_put_literal(to, "Content-Length: ");
@@ -427,7 +423,7 @@ finish_without_content(struct exchange *x, bool is_end)
 	const char *name = x->route->upstream->name;
 
 	if (is_answer ||
-	    (!may_move(x, WHEN_ERROR_EVENT) &&
+	    (!relay_may_move(x, WHEN_ERROR_EVENT) &&
 		(r->tap.has_error ||
 		    (r->tap.is_complete && usage_is_known(&r->tap.usage))))) {
 		r->state = RELAY_PASS;
@@ -518,8 +514,8 @@ on_decoded(struct exchange *x, char *p, size_t len, bool is_end)
 }
 
 /* Takes the framing off. */
-static void
-on_body(struct exchange *x, char *p, size_t len)
+void
+relay_on_body(struct exchange *x, char *p, size_t len)
 {
 	struct relay *r = &x->relay;
 	bool is_end = false;
@@ -535,7 +531,7 @@ on_body(struct exchange *x, char *p, size_t len)
 	case FRAMING_CHUNKED:
 		switch (chunked_decode(&r->chunked, p, &len, &rest)) {
 		case CHUNKED_BAD:
-			invalid(x, "its chunked coding is damaged");
+			relay_invalid(x, "its chunked coding is damaged");
 			return;
 		case CHUNKED_END:
 			is_end = true;
@@ -564,225 +560,4 @@ relay_on_eof(struct exchange *x)
 		on_decoded(x, x->w->scratch, 0, true);
 	else
 		relay_on_broken(x, "closed");
-}
-
-/* --- the head ------------------------------------------------------------ */
-
-/* Fields of an answer that the client gets to see.  Everything else stays here:
- * cookies, the server's name, whose account it is. */
-static bool
-is_relayed(struct slice name)
-{
-	static const struct slice names[] = {SLICE_OF("content-type"),
-	    SLICE_OF("content-encoding"), SLICE_OF("content-language"),
-	    SLICE_OF("retry-after"), SLICE_OF("retry-after-ms"),
-	    SLICE_OF("x-should-retry"), SLICE_OF("request-id"),
-	    SLICE_OF("openai-processing-ms"), SLICE_OF("openai-version"),
-	    SLICE_OF("x-compute-tokens"), SLICE_OF("x-compute-time")};
-	static const struct slice prefix = SLICE_OF("anthropic-ratelimit-");
-	struct slice start = {name.p, prefix.len};
-
-	return slice_is_among_nocase(name, names, COUNT_OF(names)) ||
-	    (name.len > prefix.len && slice_is_among_nocase(start, &prefix, 1));
-}
-
-static void
-take_fields(struct exchange *x, const struct head *h)
-{
-	struct buf *text = &x->w->line;
-	struct slice coding = head_field(h, "content-encoding");
-
-	buf_clear(text);
-	for (size_t i = 0; i < h->count; i++) {
-		const struct http_field *f = &h->fields[i];
-
-		if (!is_relayed(f->name))
-			continue;
-		buf_put(text, f->name.p, f->name.len);
-		buf_put(text, ": ", 2);
-		buf_put(text, f->value.p, f->value.len);
-		buf_put(text, "\r\n", 2);
-	}
-	x->relay.fields =
-	    arena_strndup(&x->arena, buf_data(text), buf_len(text));
-	if (coding.len == 0 || slice_is_nocase(coding, "identity"))
-		return;
-	x->relay.is_coded = true;
-	if (inflate_knows(coding))
-		x->relay.inflater = inflater_create();
-	/* A coding that we cannot take off: no usage, so an estimate. */
-	x->relay.is_opaque = x->relay.inflater == NULL;
-}
-
-/* What kind of failure a status is, as `when` lists them. */
-static unsigned
-when_of(int status)
-{
-	unsigned when = status >= 500 ? WHEN_5XX : 0;
-
-	if (status == 429)
-		when |= WHEN_429;
-	else if (status == 503)
-		when |= WHEN_503;
-	else if (status == 529)
-		when |= WHEN_529;
-	return when;
-}
-
-/* True if the answer's status sends the request elsewhere. */
-static bool
-moves_on(struct exchange *x, int status)
-{
-	static const struct {
-		int status;
-		const char *text;
-	} results[] = {{429, "429"}, {500, "500"}, {502, "502"}, {503, "503"},
-	    {504, "504"}, {529, "529"}};
-	const char *result = "5xx";
-	unsigned when = when_of(status);
-
-	if (when == 0 || !may_move(x, when))
-		return false;
-	for (size_t i = 0; i < COUNT_OF(results); i++)
-		if (results[i].status == status)
-			result = results[i].text;
-	attempt_failed(x, when,
-	    status == 429 || status == 503 || status == 529
-		? END_FULL
-		: END_UPSTREAM_ERROR,
-	    result, "%s answered %d", x->route->upstream->name, status);
-	exchange_run(x);
-	return true;
-}
-
-/* The final head: decides what becomes of the answer.  False if the attempt is
- * over. */
-static bool
-begin_answer(struct exchange *x, const struct head *h, int minor)
-{
-	struct relay *r = &x->relay;
-
-	if (moves_on(x, r->status))
-		return false;
-	if (r->status >= 300 && r->status < 400) {
-		attempt_failed(x, WHEN_RESET, END_UPSTREAM_INVALID, "redirect",
-		    "%s answered with a redirect (%d), which is never followed",
-		    x->route->upstream->name, r->status);
-		exchange_run(x);
-		return false;
-	}
-	take_fields(x, h);
-	r->framing = h->framing;
-	r->left = r->body_length = h->content_length;
-	chunked_init(&r->chunked);
-	if (has_no_body(r->status)) {
-		r->framing = FRAMING_LENGTH;
-		r->left = 0;
-		r->keeps_alive = false;
-	} else {
-		r->keeps_alive = minor == 1 && !h->says_close &&
-		    h->framing != FRAMING_NONE && upconn_is_sent(x->up);
-	}
-	if (r->status >= 400)
-		r->state = RELAY_ERROR_BODY;
-	else
-		r->state = x->facts.is_stream && !r->is_opaque ? RELAY_HOLD
-							       : RELAY_PASS;
-	return true;
-}
-
-enum head_next { HEAD_INTERIM, HEAD_FINAL, HEAD_OVER };
-
-/* One whole head at p. */
-static enum head_next
-take_head(struct exchange *x, const char *p, size_t len)
-{
-	struct relay *r = &x->relay;
-	struct head *h = &x->w->head;
-	enum head_verdict v = head_parse(p, len, h);
-	int minor = 0;
-
-	if (v != HEAD_OK) {
-		invalid(x,
-		    v == HEAD_BAD ? "its head is damaged"
-				  : "its head has too many fields");
-		return HEAD_OVER;
-	}
-	if ((r->status = head_status(h, &minor)) == 0 || r->status == 101) {
-		invalid(x, "its status line makes no sense");
-		return HEAD_OVER;
-	}
-	if (r->status < 200) {
-		if (++r->interims <= INTERIMS_MOST)
-			return HEAD_INTERIM;
-		invalid(x, "it has too many interim answers");
-		return HEAD_OVER;
-	}
-	return begin_answer(x, h, minor) ? HEAD_FINAL : HEAD_OVER;
-}
-
-/* Looks for heads in p[0..len): any number of interim ones, then the final one,
- * behind which the body begins. */
-static void
-read_head(struct exchange *x, char *p, size_t len)
-{
-	struct relay *r = &x->relay;
-
-	for (;;) {
-		enum head_verdict v =
-		    head_find(p, len, ANSWER_HEAD_MOST_BYTES, &r->scanned);
-		size_t head_len = r->scanned;
-
-		if (v == HEAD_MORE) {
-			if (!buf_add(&r->head, p, len, SIZE_MAX / 4))
-				exchange_end(x, END_NO_MEMORY, "");
-			return;
-		}
-		r->scanned = 0;
-		if (v != HEAD_OK) {
-			invalid(x,
-			    v == HEAD_BAD ? "its head is damaged"
-					  : "its head is too large");
-			return;
-		}
-		switch (take_head(x, p, len)) {
-		case HEAD_OVER:
-			return;
-		case HEAD_FINAL:
-			on_body(x, p + head_len, len - head_len);
-			return;
-		case HEAD_INTERIM:
-			p += head_len;
-			len -= head_len;
-			if (len == 0)
-				return;
-		}
-	}
-}
-
-void
-relay_on_data(struct exchange *x, char *p, size_t len)
-{
-	struct relay *r = &x->relay;
-	struct buf whole;
-
-	r->last_byte_ns = clock_mono_ns();
-	if (r->state != RELAY_HEAD) {
-		on_body(x, p, len);
-		return;
-	}
-	if (buf_len(&r->head) == 0) {
-		read_head(x, p, len);
-		return;
-	}
-	/* The head comes in pieces: what is there is taken out, and what is
-	 * still open put back. */
-	if (!buf_add(&r->head, p, len, SIZE_MAX / 4)) {
-		exchange_end(x, END_NO_MEMORY, "");
-		return;
-	}
-	whole = r->head;
-	r->head = (struct buf){0};
-	read_head(x, whole.base + whole.start, buf_len(&whole));
-	buf_release(&whole);
 }

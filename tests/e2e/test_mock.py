@@ -847,8 +847,14 @@ def test_tls_serves_streams_and_breaks_them(tmp_path):
                      stream_options=USAGE)
         assert a.end == "whole" and len(a.words()) == 300
         assert mock.ask("size=3000000").status == 200
-        with pytest.raises(ssl.SSLEOFError):
-            mock.ask("fault=close_mid,head=nolength", stream=True)
+        # Some releases of Python's ssl tell a missing close_notify as an
+        # error, others as a plain end: the stream is short in both.
+        try:
+            a = mock.ask("fault=close_mid,head=nolength", stream=True)
+        except ssl.SSLEOFError:
+            pass
+        else:
+            assert b"[DONE]" not in a.body
         assert mock.ask("head=nolength").end == "eof"
         assert mock.stats()["usage_answers"] == 3
     finally:

@@ -1,5 +1,5 @@
 """Only the paths of the route table exist, byte for byte.  Nothing is decoded,
-joined or cleaned up on the way, and what is not in the table reaches nobody."""
+joined or cleaned up on the way, and what is not in the table reaches no one."""
 
 import json
 import urllib.parse

@@ -256,6 +256,22 @@ def test_past_the_cap_idle_connections_go_first(capped, mock):
             assert all(r.status == 408 for r in c.read_to_end(LATE))
 
 
+def test_past_the_cap_the_idle_one_goes_whichever_thread_has_it(
+        capped, mock):
+    with contextlib.ExitStack() as stack:
+        for _ in range(CAP - 1):
+            streaming(capped, stack, directives="tokens=99,interval=9000,"
+                      "early=2")
+        full = len(capped.fds()) + 1
+        for _ in range(20):  # by chance all meet on one thread: 1 in 2^20
+            with capped.connect() as idle:
+                wait_until(lambda: len(capped.fds()) == full)
+                reply = capped.get("/v1/models", capped.keys["alice"])
+                assert reply.status == 200
+                assert idle.read_to_end() == []
+            wait_until(lambda: len(capped.fds()) < full)
+
+
 def test_past_the_cap_with_streams_alone_a_newcomer_is_closed(capped, mock):
     with contextlib.ExitStack() as stack:
         streams = [streaming(capped, stack) for _ in range(CAP)]

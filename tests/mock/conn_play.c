@@ -2,9 +2,10 @@
 
 #include <time.h>
 
-#define FILL_BYTES 65536   /* rendered at once */
-#define TURN_BYTES 1048576 /* sent before others have their turn */
-#define DRIP_BYTES 65536   /* one drop of a dripping answer */
+#define LATE_MOST_US 1000000 /* a schedule later than this begins anew */
+#define FILL_BYTES 65536     /* rendered at once */
+#define TURN_BYTES 1048576   /* sent before others have their turn */
+#define DRIP_BYTES 65536     /* one drop of a dripping answer */
 #define DRIP_US 5000
 
 static uint64_t
@@ -116,10 +117,14 @@ wait_to_send(struct conn *c)
 static enum step
 wait_for_next(struct conn *c, int64_t us)
 {
-	uint64_t now = now_us();
+	uint64_t now = now_us(), slack = (uint64_t)us * 8;
 
-	if (c->due_us + (uint64_t)us * 8 < now)
-		c->due_us = now; /* the first, or we were held up for long */
+	/* The first, or one after a pause that had no schedule: it begins now.
+	 */
+	if (slack > LATE_MOST_US)
+		slack = LATE_MOST_US;
+	if (c->due_us + slack < now)
+		c->due_us = now;
 	c->due_us += (uint64_t)us;
 	conn_arm(c, c->due_us > now ? (int64_t)(c->due_us - now) : 0);
 	return STEP_WAIT;
