@@ -374,6 +374,19 @@ break_off(struct exchange *x, enum end e, const char *message)
 	client_finish(c);
 }
 
+void
+exchange_give_back(struct exchange *x)
+{
+	struct gate *g = x->w->gateway->gate;
+
+	if (x->has_slot)
+		gate_give_slot(
+		    g, x->snapshot->upstreams[x->route->upstream->index]);
+	if (x->has_entered)
+		gate_user_leave(g, x->snapshot->users[x->user->index]);
+	x->has_slot = x->has_entered = false;
+}
+
 enum next
 exchange_end(struct exchange *x, enum end e, const char *message)
 {
@@ -388,13 +401,7 @@ exchange_end(struct exchange *x, enum end e, const char *message)
 	if (x->step == STEP_RELAY)
 		attempt_close(x, end_facts(e)->text);
 	upconn_close(&x->up);
-	if (x->has_slot)
-		gate_give_slot(x->w->gateway->gate,
-		    x->snapshot->upstreams[x->route->upstream->index]);
-	if (x->has_entered)
-		gate_user_leave(
-		    x->w->gateway->gate, x->snapshot->users[x->user->index]);
-	x->has_slot = x->has_entered = false;
+	exchange_give_back(x);
 	if (c != NULL) {
 		if (c->state == CLIENT_BODY)
 			c->closes = true; /* unread bytes are no request */

@@ -150,6 +150,11 @@ void exchange_run(struct exchange *x);
  * complete. Frees at the end of the loop turn.  Always returns OVER. */
 enum next exchange_end(struct exchange *x, enum end e, const char *message);
 
+/* Gives back the places that it holds, at the upstream and among the user's
+ * own; before the client can know that the answer has ended, because its next
+ * request may be quicker than we are. */
+void exchange_give_back(struct exchange *x);
+
 /* From the client's side. */
 char *exchange_body_room(struct exchange *x, size_t *room);
 void exchange_body_commit(struct exchange *x, size_t len);

@@ -401,6 +401,7 @@ finish(struct exchange *x, const char *p, size_t len)
 		exchange_end(x, END_UPSTREAM_RESET, "");
 		return;
 	}
+	exchange_give_back(x);
 	emit(x, p, len, true);
 	r->state = RELAY_DONE;
 	if (r->keeps_alive)

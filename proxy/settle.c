@@ -133,7 +133,8 @@ fill_route(struct exchange *x, struct ledger_line *line)
 		clock_format(date, price->from_ms);
 		date[10] = '\0'; /* the day alone */
 		line->price_date = date;
-	} else if (x->model->compare != NULL && x->attempt_count > 0) {
+	} else if (x->model->compare != NULL && x->attempt_count > 0 &&
+	    x->attempts[x->attempt_count - 1].source != USAGE_NONE) {
 		price = price_of(x, &x->model->compare->prices);
 		if (price != NULL)
 			line->avoided_usd = price_cost(
