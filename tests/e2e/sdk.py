@@ -25,7 +25,9 @@ def install():
             return
         assert shutil.which("npm"), "npm is missing: tests/run.sh installs it"
         done = subprocess.run(
-            ["npm", "ci", "--no-audit", "--no-fund"], cwd=FOLDER,
+            ["npm", "ci", "--no-audit", "--no-fund", "--prefer-offline",
+             "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=9000"],
+            cwd=FOLDER,
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=300, check=False)
         assert done.returncode == 0, \
