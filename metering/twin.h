@@ -15,8 +15,8 @@
 
 #include "base/attr.h"
 
-#define TWIN_BYTES 448 /* of an event, without its text; longer ones are read \
-			*/
+/* Of an event without its text; a longer one is read each time. */
+#define TWIN_BYTES 448
 
 struct twin {
 	uint16_t before, behind; /* lengths; 0: nothing is known */

@@ -89,21 +89,39 @@ lost(struct client *c)
 		exchange_client_gone(x);
 }
 
-/* Room for one more: near the cap, those go first that have waited longest
- * without a complete request. */
+void
+clients_make_room(struct worker *w)
+{
+	struct gateway *g = w->gateway;
+
+	while (!list_is_empty(&w->waiting) &&
+	    __atomic_load_n(&g->connections, __ATOMIC_RELAXED) >
+		g->max_connections)
+		client_close(
+		    CONTAINER_OF(w->waiting.next, struct client, link));
+}
+
+/* Counts one more.  Past the cap those go first that have waited longest
+ * without a complete request: this worker's, or, by mail, another's.  False if
+ * all have one. */
 static bool
 make_room(struct worker *w)
 {
 	struct gateway *g = w->gateway;
-	uint32_t n = __atomic_add_fetch(&g->connections, 1, __ATOMIC_RELAXED);
+	uint32_t count = __atomic_load_n(&g->worker_count, __ATOMIC_ACQUIRE);
 
-	if (n <= g->max_connections)
+	__atomic_add_fetch(&g->connections, 1, __ATOMIC_RELAXED);
+	clients_make_room(w);
+	if (__atomic_load_n(&g->connections, __ATOMIC_RELAXED) <=
+	    g->max_connections)
 		return true;
-	if (list_is_empty(&w->waiting)) {
+	if (__atomic_load_n(&g->busy, __ATOMIC_RELAXED) >= g->max_connections) {
 		__atomic_sub_fetch(&g->connections, 1, __ATOMIC_RELAXED);
 		return false;
 	}
-	client_close(CONTAINER_OF(w->waiting.next, struct client, link));
+	for (uint32_t i = 0; i < count; i++)
+		if (g->workers[i] != w)
+			worker_post(g->workers[i], MAIL_ROOM, NULL, NULL);
 	return true;
 }
 

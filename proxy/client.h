@@ -86,6 +86,10 @@ struct client {
 	const struct key_record *record; /* borrowed from the worker's keys */
 };
 
+/* Closes connections without a request, the longest waiting first, while all
+ * workers together have too many. */
+void clients_make_room(struct worker *w);
+
 /* Takes over an accepted socket. */
 void client_open(struct worker *w, int fd, const struct sockaddr *peer);
 

@@ -182,13 +182,20 @@ start_workers(struct server *s, struct fault *why)
 	if (want == 0)
 		want = cores < 1 ? 1 : (uint32_t)cores;
 	s->workers = xcalloc_array(want, sizeof(struct worker *));
+	s->gateway.workers = s->workers;
 	for (unsigned i = 0; i < want; i++) {
 		struct worker *w = worker_create(&s->gateway, i, s->snapshot,
 		    s->keys, s->listen, s->listen_count, why);
 
-		if (w == NULL || !worker_start(w, why))
+		if (w == NULL)
 			return false;
+		if (!worker_start(w, why)) {
+			worker_destroy(&w);
+			return false;
+		}
 		s->workers[s->worker_count++] = w;
+		__atomic_store_n(&s->gateway.worker_count, s->worker_count,
+		    __ATOMIC_RELEASE);
 	}
 	return true;
 }
@@ -206,7 +213,9 @@ stop_workers(struct server *s)
 {
 	post_all(s, MAIL_STOP, NULL, NULL);
 	for (unsigned i = 0; i < s->worker_count; i++)
-		worker_join(&s->workers[i]);
+		worker_join(s->workers[i]);
+	for (unsigned i = 0; i < s->worker_count; i++)
+		worker_destroy(&s->workers[i]);
 	free(s->workers);
 }
 

@@ -152,6 +152,8 @@ on_mail(evutil_socket_t fd, short what, void *arg)
 		take_keys(w, keys);
 	if ((mail & MAIL_DRAIN) != 0)
 		drain(w);
+	if ((mail & MAIL_ROOM) != 0)
+		clients_make_room(w);
 	if ((mail & MAIL_CUT) != 0)
 		cut(w);
 	if ((mail & MAIL_STOP) != 0)
@@ -281,11 +283,17 @@ worker_start(struct worker *w, struct fault *why)
 }
 
 void
-worker_join(struct worker **wp)
+worker_join(struct worker *w)
+{
+	pthread_join(w->thread, NULL);
+}
+
+void
+worker_destroy(struct worker **wp)
 {
 	struct worker *w = *wp;
 
 	*wp = NULL;
-	pthread_join(w->thread, NULL);
-	release(w);
+	if (w != NULL)
+		release(w);
 }

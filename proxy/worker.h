@@ -38,6 +38,8 @@ struct gateway {
 	struct gate *gate; /* owned by the server, like the others */
 	struct ledger *ledger;
 	struct resolver *resolver;
+	struct worker **workers;  /* owned by the server */
+	uint32_t worker_count;    /* atomic: of those that run */
 	uint32_t max_connections; /* of clients, over all workers */
 	uint32_t connections;     /* atomic */
 	uint32_t busy;            /* atomic: of those, with a request under
@@ -48,7 +50,12 @@ struct gateway {
 };
 
 /* What is put into a worker's mailbox. */
-enum mail { MAIL_DRAIN = 1 << 0, MAIL_CUT = 1 << 1, MAIL_STOP = 1 << 2 };
+enum mail {
+	MAIL_DRAIN = 1 << 0,
+	MAIL_CUT = 1 << 1,
+	MAIL_STOP = 1 << 2,
+	MAIL_ROOM = 1 << 3, /* too many connections: those that wait go */
+};
 
 struct worker {
 	struct gateway *gateway; /* borrowed */
@@ -102,8 +109,11 @@ MUST_CHECK bool worker_start(struct worker *w, struct fault *why);
 void worker_post(struct worker *w, unsigned mail, struct snapshot *snapshot,
     struct key_table *keys);
 
-/* Waits for the thread (after MAIL_STOP) and frees everything. */
-void worker_join(struct worker **wp);
+/* Waits for the thread to end, after MAIL_STOP. */
+void worker_join(struct worker *w);
+
+/* Frees it; when all have been joined, because they post to each other. */
+void worker_destroy(struct worker **wp);
 
 /* On the worker's thread: frees `g` at the end of this loop turn. */
 void worker_bury(struct worker *w, struct grave *g);
