@@ -158,6 +158,7 @@ watch_files(struct server *s, const char *state_dir, struct fault *why)
 	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGUSR2);
 	sigaddset(&set, SIGALRM);
+	sigaddset(&set, SIGQUIT);
 	/* Blocked before any thread starts, so in all of them. */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);

@@ -504,3 +504,73 @@ def test_any_body_goes_on_as_it_came(gateway, mock):
             got = mock.last()
             assert got["body_sha256"] == hashlib.sha256(wanted).hexdigest(), \
                 (text, got["body"])
+
+
+# --- params ------------------------------------------------------------------
+
+@pytest.mark.parametrize("field", ["model", "stream", "stream_options"])
+@pytest.mark.parametrize("params", ["set", "default", "drop"])
+def test_what_the_gateway_decides_is_no_param(gateway, mock, params, field):
+    config = basic_config(mock)
+    config["models"]["m"]["params"] = {
+        params: [field] if params == "drop" else {field: "x"}}
+    path = gateway.folder / "params.yaml"
+    path.write_text(json.dumps(config))
+    done = gateway.command("check", "-c", str(path), check=False)
+    assert done.returncode == 3, done
+    assert f"{field}: is set by the gateway itself" in done.stdout + \
+        done.stderr, done
+
+
+# What the config says, what the client sends, what the server gets.
+PARAMS = [
+    ({"drop": ["a"]}, b'{"a":1,"model":"m"}', b'{"model":"mock-model"}'),
+    ({"drop": ["a"]}, b'{"model":"m","a":1}', b'{"model":"mock-model"}'),
+    ({"drop": ["a", "b"]}, b'{"a":1,"model":"m","b":2}',
+     b'{"model":"mock-model"}'),
+    ({"drop": ["a"]}, b'{"model":"m","b":{"a":1}}',
+     b'{"model":"mock-model","b":{"a":1}}'),
+    ({"drop": ["a"]}, b'{"\\u0061":1,"model":"m"}', b'{"model":"mock-model"}'),
+    ({"drop": ["b", "a"], "set": {"c": 1.50}},
+     b'{"model":"m","a":1,"b":[2,{}]}', b'{"model":"mock-model","c":1.5}'),
+    ({"set": {"a": True}}, b'{"model":"m"}', b'{"model":"mock-model","a":true}'),
+    ({"set": {"a": "x\"y"}}, b'{"a" : [1, 2] ,"model":"m"}',
+     b'{"a" : "x\\"y" ,"model":"mock-model"}'),
+    ({"default": {"a": 7}}, b'{"a":null,"model":"m"}',
+     b'{"a":null,"model":"mock-model"}'),
+    ({"default": {"a": 7, "b": 8}}, b'{"b":1,"model":"m" }',
+     b'{"b":1,"model":"mock-model" ,"a":7}'),
+]
+
+
+@pytest.mark.parametrize("params, sent, wanted", PARAMS)
+def test_params_change_what_they_name_and_nothing_else(
+        start, mock_server, mock, params, sent, wanted):
+    config = basic_config(mock_server)
+    config["models"]["m"]["params"] = params
+    own = start(config)
+    assert own.post(sent, own.keys["alice"]).status == 200
+    assert mock.last()["body"] == wanted.decode()
+    own.stop()
+
+
+def test_a_params_name_is_json_on_the_wire(start, mock_server, mock):
+    """Whatever stands in it, or it is refused at once."""
+    config = basic_config(mock_server)
+    config["models"]["m"]["params"] = {"set": {'a"b': 1}}
+    path = mock_config_check(start, mock_server, config)
+    if path is None:
+        return
+    assert path.post(b'{"model":"m"}', path.keys["alice"]).status == 200
+    assert json.loads(mock.last()["body"])['a"b'] == 1
+    path.stop()
+
+
+def mock_config_check(start, mock_server, config):
+    """A gateway with this configuration; None if it is refused."""
+    good = start(basic_config(mock_server))
+    path = good.folder / "other.yaml"
+    path.write_text(json.dumps(config))
+    done = good.command("check", "-c", str(path), check=False)
+    good.stop()
+    return None if done.returncode == 3 else start(config)

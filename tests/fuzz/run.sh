@@ -15,22 +15,23 @@ seconds=${FUZZ_SECONDS:-60}
 cmake --preset fuzz
 cmake --build --preset fuzz --parallel "$(nproc)"
 
-# Where a target's first inputs are, beside what it has learnt.
+# What a target's corpus begins with.
 seeds_of() {
 	case $1 in
-	sse | tap | json_scan) echo tests/data/wire ;;
-	*) [ ! -d "tests/fuzz/seeds/$1" ] || echo "tests/fuzz/seeds/$1" ;;
+	sse | tap | json_scan) echo tests/data/wire/*.txt ;;
+	config) echo conf/*.yaml ;;
 	esac
 }
 
 run() {
 	corpus=build/fuzz/corpus/$1
 	mkdir -p "$corpus" build/fuzz/found
-	# shellcheck disable=SC2046 # none or one
+	for seed in $(seeds_of "$1"); do
+		cp "$seed" "$corpus/"
+	done
 	"build/fuzz/fuzz_$1" -max_total_time="$seconds" -print_final_stats=1 \
 	    -artifact_prefix="build/fuzz/found/$1-" -timeout=10 \
-	    -rss_limit_mb=2048 "$corpus" $(seeds_of "$1") \
-	    >"build/fuzz/$1.log" 2>&1
+	    -rss_limit_mb=2048 "$corpus" >"build/fuzz/$1.log" 2>&1
 }
 
 if [ $# -eq 0 ]; then
