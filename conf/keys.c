@@ -95,7 +95,7 @@ const struct key config_keys[] = {
     {"server.state_dir", TYPE_PATH, RESTARTS, NULL, 0, 0, NULL,
 	"Where keys and counts are kept. `/var/lib/weir` for root and the user "
 	"weir, else `$XDG_STATE_HOME/weir`."},
-    {"server.admin", TYPE_SOCKET, RESTARTS, NULL, 0, 0, NULL,
+    {"server.admin", TYPE_SOCKET, LATER, NULL, 0, 0, NULL,
 	"The socket that the command line talks to. Where nothing is said, "
 	"`admin.sock` in the state directory."},
     {"server.drain", TYPE_DURATION, ACTS, "30s", 0, DAY, NULL,
