@@ -84,6 +84,10 @@ build_route(struct build *b, struct route_config *r, const struct node *map,
 	    ? WHEN_DEFAULT
 	    : word_bits(map, "models.*.routes[].when");
 	r->params = build_params(b, model, map);
+	if ((r->when & (WHEN_CONTEXT | WHEN_SLOW)) != 0)
+		build_warning(b, node_get(map, "when"),
+		    "`context` and `slow` are checked but not acted on by "
+		    "this version");
 }
 
 static void

@@ -82,11 +82,22 @@ param_find(const struct params_config *p, const char *name)
 	return NULL;
 }
 
+/* Fields that decide where a request goes and how its answer reads. */
+static bool
+is_our_own(struct slice name)
+{
+	return slice_is(name, "model") || slice_is(name, "stream") ||
+	    slice_is(name, "stream_options");
+}
+
 static void
 collect(struct build *b, struct params_config *into, enum param_action action,
     const struct node *name, const struct node *value)
 {
-	if (into->count == PARAMS_MOST) {
+	if (is_our_own(name->text)) {
+		build_error(
+		    b, name, "%s: is set by the gateway itself", name->text.p);
+	} else if (into->count == PARAMS_MOST) {
 		build_error(b, name, "more than %d params", PARAMS_MOST);
 	} else if (param_find(into, name->text.p) != NULL) {
 		build_error(

@@ -151,23 +151,16 @@ check_names(struct check *c, const struct key *parent, struct place p)
 	}
 }
 
-/* Fields of a request.  Those that decide where it goes and how its answer
- * reads are the gateway's own. */
+/* Fields of a request. */
 static void
 check_params(struct check *c, struct place p)
 {
-	static const char *const own[] = {"model", "stream", "stream_options"};
-
 	for (size_t i = 0; i < p.value->count; i++) {
 		const struct node *name = p.value->keys[i];
 		struct fault why;
 
 		if (!name_check(name->text, &why))
 			add_error(c, name, "this field", why.text);
-		for (size_t j = 0; j < COUNT_OF(own); j++)
-			if (slice_is(name->text, own[j]))
-				add_error(c, name, own[j],
-				    "is set by the gateway itself");
 	}
 }
 

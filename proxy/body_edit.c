@@ -1,7 +1,10 @@
 #include "proxy/body_edit.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/json_out.h"
 
 #include "base/banned.h"
 
@@ -34,8 +37,11 @@ splice(struct edit *e, uint32_t begin, uint32_t end, const char *text)
 static void
 add_member(struct edit *e, const char *name, const char *json)
 {
-	buf_printf(e->added, "%s\"%s\":%s", buf_len(e->added) > 0 ? "," : "",
-	    name, json);
+	struct json_out o = json_out_to(e->added);
+
+	o.needs_comma = buf_len(e->added) > 0;
+	json_key(&o, name);
+	json_raw(&o, slice_of(json));
 }
 
 static void
@@ -188,6 +194,8 @@ body_edit(struct body_pieces *out, struct arena *arena, const char *body,
 	*out = (struct body_pieces){0};
 	out->v = arena_alloc(arena, (2 * e.count + 1) * sizeof *out->v);
 	for (size_t i = 0; i < e.count; i++) {
+		/* No two edits meet: the configuration sees to it. */
+		assert(e.splices[i].begin >= at);
 		add_piece(out, body + at, e.splices[i].begin - at);
 		add_piece(out, e.splices[i].text, e.splices[i].len);
 		at = e.splices[i].end;
