@@ -17,7 +17,7 @@ static const char page_head[] =
     "\n"
     "Every key that the configuration file may hold. `*` stands for any name, "
     "`[]` for each\n"
-    "item of a list. A change is taken over by `weir reload`, unless it says "
+    "item of a list. A change is taken over at SIGHUP, unless it says "
     "*restart*. What is\n"
     "marked *later* is known and checked, but this version does not act on it "
     "yet.\n";

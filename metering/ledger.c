@@ -25,7 +25,7 @@
 #define LOOKS_AT_CLOSE 150 /* 3 s, then what cannot be written is given up */
 
 /* So many waiting lines wake the thread before its time. */
-#define LINES_TO_WAKE 1000
+#define LINES_TO_WAKE 128
 #define LEDGER_NICENESS 10
 
 /* Above this a buffer that a long outage has filled is given back. */

@@ -267,9 +267,9 @@ add_retry_after(const struct exchange *x, enum end e, struct buf *to)
 		return;
 	if (e == END_RATE_LIMITED)
 		ms = (x->quota.wait_ns + NS_PER_MS - 1) / NS_PER_MS;
-	/* Above 60 s SDKs fall back to their own, shorter, waits; and where
+	/* From 60 s on SDKs fall back to their own, shorter, waits; and where
 	 * nothing is ever let in, waiting is in vain. */
-	if (ms > 60000 || (e == END_RATE_LIMITED && x->quota.limit == 0))
+	if (ms >= 60000 || (e == END_RATE_LIMITED && x->quota.limit == 0))
 		buf_puts(to, "x-should-retry: false\r\n");
 	buf_printf(to, "retry-after: %llu\r\nretry-after-ms: %llu\r\n",
 	    (unsigned long long)(ms + 999) / 1000, (unsigned long long)ms);
