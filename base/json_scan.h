@@ -63,7 +63,7 @@ struct json_scan {
 	unsigned report_depth; /* tokens deeper than this are not reported… */
 	uint64_t report_size;  /* …but strings of so many bytes always are */
 
-	unsigned state, resume;
+	unsigned state;
 	unsigned depth;
 	uint64_t is_array[JSON_DEPTH_MOST / 64];
 	uint64_t offset;  /* of the current piece's first byte */

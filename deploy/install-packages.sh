@@ -6,7 +6,7 @@
 set -eu
 
 usage() {
-	echo 'Usage: deploy/install-packages.sh build|demo|test|fuzz|lint ...' >&2
+	echo 'Usage: deploy/install-packages.sh build|demo|test|fuzz|bench|lint ...' >&2
 	exit 2
 }
 
@@ -22,6 +22,7 @@ needed_for() {
 	demo) echo curl=curl ;;
 	test) echo python3-pytest openssl=openssl node=nodejs npm=npm ;;
 	fuzz) echo clang=clang libclang-rt-dev llvm ;;
+	bench) echo nginx haproxy util-linux python3 ;;
 	lint) echo clang-format-14 systemd-analyze=systemd ;;
 	esac
 }
@@ -55,7 +56,7 @@ apt() {
 missing=
 for purpose in "$@"; do
 	case $purpose in
-	build | demo | test | fuzz | lint) ;;
+	build | demo | test | fuzz | bench | lint) ;;
 	*) usage ;;
 	esac
 	for want in $(needed_for "$purpose"); do

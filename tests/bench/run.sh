@@ -5,34 +5,24 @@ set -eu
 
 cd "$(dirname "$0")/../.."
 
-have() {
-	command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]
-}
-
-as_root() {
-	if [ "$(id -u)" -eq 0 ]; then
-		"$@"
-	else
-		sudo "$@"
-	fi
-}
-
 # Their packages start a service each; the benchmark runs its own instances.
-install_proxies() {
-	as_root apt-get update -qq
-	as_root env DEBIAN_FRONTEND=noninteractive \
-	    apt-get install -y -qq --no-install-recommends "$@"
-	if [ -d /run/systemd/system ]; then
-		as_root systemctl disable --now "$@"
-	fi
+is_installed() {
+	dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed
 }
 
 missing=
 for proxy in nginx haproxy; do
-	have "$proxy" || missing="$missing $proxy"
+	is_installed "$proxy" || missing="$missing $proxy"
 done
-# shellcheck disable=SC2086 # one word a package
-[ -z "$missing" ] || install_proxies $missing
+deploy/install-packages.sh build bench
+if [ -n "$missing" ] && [ -d /run/systemd/system ]; then
+	# shellcheck disable=SC2086 # one word a service
+	if [ "$(id -u)" -eq 0 ]; then
+		systemctl disable --now $missing
+	else
+		sudo systemctl disable --now $missing
+	fi
+fi
 
 # Only what is measured; to the terminal only if it fails.
 log=$(mktemp)
