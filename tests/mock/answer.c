@@ -15,9 +15,9 @@ static const char hex_digits[] = "0123456789abcdef";
 static void
 template_reset(struct event_template *t)
 {
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i <= EVENT_HOLES_MOST; i++)
 		bytes_clear(&t->part[i], KEEP_BYTES);
-	t->numbers = 0;
+	t->holes = 0;
 }
 
 void
@@ -32,6 +32,8 @@ answer_reset(struct answer *a)
 	    .think = a->think,
 	    .text = a->text,
 	    .insert_at = ANSWER_NEVER,
+	    .hold_at = ANSWER_NEVER,
+	    .choices = 1,
 	    .usage_end = ANSWER_NEVER,
 	};
 
@@ -115,27 +117,48 @@ add_framed(const struct answer *a, struct bytes *out, const char *p, size_t n)
 		bytes_add(out, "\r\n", 2);
 }
 
+/* Fills a hole that is a number; returns its digits. */
+static size_t
+put_hole(
+    const struct answer *a, const struct hole *h, uint64_t k, char digits[20])
+{
+	switch (h->kind) {
+	case HOLE_SEQUENCE:
+		return put_number(digits, h->first + k);
+	case HOLE_CHOICE:
+		return put_number(digits, k % a->choices);
+	case HOLE_COUNT:
+		return put_number(digits, h->first + k / a->choices);
+	case HOLE_WORD:
+		break;
+	}
+	return 0;
+}
+
 static void
 add_event(const struct answer *a, const struct event_template *t, uint64_t k,
     struct bytes *out)
 {
 	size_t word = a->word_size > 0 ? a->word_size : WORD_BYTES;
-	char number[2][20];
-	size_t digits[2] = {0}, n = t->part[0].n + word + t->part[1].n;
+	size_t digits[EVENT_HOLES_MOST], n = t->part[0].n;
+	char number[EVENT_HOLES_MOST][20];
 
-	for (int i = 0; i < t->numbers; i++) {
-		digits[i] = put_number(number[i], t->first[i] + k);
-		n += digits[i] + t->part[i + 2].n;
+	for (int i = 0; i < t->holes; i++) {
+		digits[i] = put_hole(a, &t->hole[i], k, number[i]);
+		n += t->hole[i].kind == HOLE_WORD ? word : digits[i];
+		n += t->part[i + 1].n;
 	}
 	(void)bytes_room(out, n + 64);
 	if (a->framing == FRAMING_CHUNKED)
 		chunk_begin(a, out, n);
 	bytes_add(out, t->part[0].p, t->part[0].n);
-	out->n += put_word(bytes_room(out, word), k, word);
-	bytes_add(out, t->part[1].p, t->part[1].n);
-	for (int i = 0; i < t->numbers; i++) {
-		bytes_add(out, number[i], digits[i]);
-		bytes_add(out, t->part[i + 2].p, t->part[i + 2].n);
+	for (int i = 0; i < t->holes; i++) {
+		if (t->hole[i].kind == HOLE_WORD)
+			out->n += put_word(bytes_room(out, word + WORD_BYTES),
+			    k / a->choices, word);
+		else
+			bytes_add(out, number[i], digits[i]);
+		bytes_add(out, t->part[i + 1].p, t->part[i + 1].n);
 	}
 	if (a->framing == FRAMING_CHUNKED)
 		bytes_add(out, "\r\n", 2);
@@ -146,6 +169,10 @@ next_content(struct answer *a, struct bytes *out)
 {
 	uint64_t total = a->thinks + a->texts;
 
+	if (a->k == a->hold_at && !a->was_held) {
+		a->was_held = true;
+		return NEXT_HOLD;
+	}
 	if (a->k == a->insert_at && !a->is_insert_out) {
 		add_framed(a, out, a->insert.p, a->insert.n);
 		a->is_insert_out = true;
@@ -281,6 +308,24 @@ answer_flatten(struct answer *a)
 	a->stage = STAGE_HEAD;
 }
 
+struct usage
+answer_charged(const struct answer *a)
+{
+	uint64_t total = a->thinks + a->texts;
+	struct usage u = a->usage;
+
+	if (total > 0 && a->k < total) {
+		u.completion = a->k;
+		if (u.completion < a->opened && a->stage > STAGE_OPEN)
+			u.completion = a->opened;
+		if (u.reasoning > a->k)
+			u.reasoning = a->k;
+	} else if (total == 0 && a->stage == STAGE_HEAD) {
+		u.completion = u.reasoning = 0;
+	}
+	return u;
+}
+
 void
 answer_free(struct answer *a)
 {
@@ -289,7 +334,7 @@ answer_free(struct answer *a)
 	bytes_free(&a->middle);
 	bytes_free(&a->insert);
 	bytes_free(&a->close);
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i <= EVENT_HOLES_MOST; i++) {
 		bytes_free(&a->think.part[i]);
 		bytes_free(&a->text.part[i]);
 	}

@@ -38,23 +38,39 @@ enum next {
 	NEXT_FIRST, /* wait ttft */
 	NEXT_PAUSE, /* wait interval */
 	NEXT_TAIL,  /* wait tail */
+	NEXT_HOLD,  /* wait until told to go on */
 	NEXT_END,   /* the answer is whole */
 	NEXT_CUT,   /* the fault strikes here: see cut_act */
 };
 
 struct usage {
-	uint64_t prompt;     /* cached ones included */
+	uint64_t prompt;     /* cached and written ones included */
 	uint64_t completion; /* reasoning included */
 	uint64_t cached;
+	uint64_t written; /* to a cache */
 	uint64_t reasoning;
 };
 
-/* One content event: part[0] WORD part[1] n0+k part[2] n1+k part[3], of which
- * only the first `numbers` numbers are there. */
+/* What differs from one content event to the next. */
+enum hole_kind {
+	HOLE_WORD,
+	HOLE_SEQUENCE, /* first + k */
+	HOLE_CHOICE,   /* which of the choices it is about: k % choices */
+	HOLE_COUNT,    /* first + k / choices: each choice counts on its own */
+};
+
+struct hole {
+	enum hole_kind kind;
+	uint64_t first;
+};
+
+#define EVENT_HOLES_MOST 5
+
+/* One content event: part[0] hole[0] part[1] ... part[holes]. */
 struct event_template {
-	struct bytes part[4];
-	uint64_t first[2];
-	int numbers;
+	struct bytes part[EVENT_HOLES_MOST + 1];
+	struct hole hole[EVENT_HOLES_MOST];
+	int holes;
 };
 
 struct answer {
@@ -69,11 +85,14 @@ struct answer {
 	uint64_t thinks;
 	uint64_t texts;
 	uint64_t insert_at;
+	uint64_t hold_at; /* content event before which it waits; or NEVER */
+	uint64_t choices; /* whose events take turns; at least 1 */
 	uint64_t cut_after;
 	size_t word_size;      /* 0: the words' own */
 	size_t usage_in_close; /* bytes of close up to the usage's end, or 0 */
 	size_t piece_size;     /* of close; 0: whole */
 	struct usage usage;
+	uint64_t opened; /* tokens that the opening events tell of */
 	enum framing framing;
 	enum fault_where cut_at;
 	enum fault_act cut_act;
@@ -96,6 +115,7 @@ struct answer {
 	size_t close_at;
 	bool is_middle_out;
 	bool is_insert_out;
+	bool was_held;
 };
 
 /* Empties all pieces and goes to the start; keeps memory. */
@@ -106,6 +126,10 @@ enum next answer_next(struct answer *a, struct bytes *out);
 
 /* Moves all content into `close`, unframed, so that it is one body. */
 void answer_flatten(struct answer *a);
+
+/* What the model has worked until now: of a stream that is not over, the events
+ * that were made. */
+struct usage answer_charged(const struct answer *a);
 
 /* Appends `n` words of the text that events hold, from word 0 on. */
 void answer_words(struct bytes *b, uint64_t n, size_t word_size);

@@ -236,8 +236,10 @@ read_flag(bool *flag, struct span value)
 static bool
 on_stream_option(struct ask *a, struct span key, struct span value)
 {
-	if (is_span(key, "include_usage"))
+	if (is_span(key, "include_usage")) {
+		a->has_usage_key = true;
 		return read_flag(&a->has_usage_wish, value);
+	}
 	if (is_span(key, "continuous_usage_stats"))
 		return read_flag(&a->has_running_wish, value);
 	return true;
@@ -293,11 +295,17 @@ on_member(struct ask *a, struct span key, struct span value)
 			a->max_tokens = strtoll(value.p, NULL, 10);
 		return is_number || is_span(value, "null");
 	}
-	if (is_span(key, "input") || is_span(key, "documents"))
+	if (is_span(key, "n") && is_number && *value.p >= '1' &&
+	    *value.p <= '0' + ASK_CHOICES_MOST && value.n == 1)
+		a->choices = (uint64_t)(*value.p - '0');
+	if (is_span(key, "encoding_format"))
+		a->wants_base64 = is_span(value, "\"base64\"");
+	if (is_span(key, "input") || is_span(key, "documents") ||
+	    is_span(key, "texts"))
 		read_inputs(a, value);
 	if (is_span(key, "messages") || is_span(key, "prompt") ||
 	    is_span(key, "input") || is_span(key, "query") ||
-	    is_span(key, "documents"))
+	    is_span(key, "documents") || is_span(key, "texts"))
 		a->prompt_bytes += value.n;
 	return true;
 }
@@ -310,10 +318,11 @@ ask_read(struct ask *a, const char *p, size_t n, const char **why)
 	/* Not the whole struct: its texts are large and need no zeroes. */
 	a->model[0] = a->mock[0] = '\0';
 	a->prompt_bytes = 0;
-	a->inputs = 1;
+	a->inputs = a->choices = 1;
 	a->max_tokens = -1;
 	a->is_stream = a->has_model = a->has_stream_options = false;
-	a->has_usage_wish = a->has_running_wish = false;
+	a->has_usage_key = a->has_usage_wish = a->has_running_wish = false;
+	a->wants_base64 = false;
 
 	skip_blanks(&s);
 	if (!take(&s, '{') || !skip_members(&s, a, on_member)) {

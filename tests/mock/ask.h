@@ -13,18 +13,22 @@
 #include "directives.h"
 
 #define ASK_MODEL_MAX 512
+#define ASK_CHOICES_MOST 8
 
 struct ask {
 	char model[ASK_MODEL_MAX]; /* as it stands in the body, with escapes */
 	char mock[DIRECTIVES_TEXT_MAX];
 	size_t prompt_bytes; /* of messages, prompt, input, query, documents */
 	size_t inputs;       /* to embed, or documents to rank; at least 1 */
+	uint64_t choices;    /* n: 1 to ASK_CHOICES_MOST */
 	int64_t max_tokens;  /* -1: not said */
 	bool is_stream;
 	bool has_model;
 	bool has_stream_options;
+	bool has_usage_key;    /* ... with an include_usage in it */
 	bool has_usage_wish;   /* stream_options.include_usage */
 	bool has_running_wish; /* stream_options.continuous_usage_stats */
+	bool wants_base64;     /* encoding_format of embeddings */
 };
 
 /* Reads the body p[0..n).  Returns false and a sentence in *why when it is no

@@ -63,6 +63,9 @@ conn_end_request(struct conn *c, enum ending why)
 		return;
 	c->is_in_flight = false;
 	stats_sub(STAT_in_flight, 1);
+	if (c->is_held)
+		stats_sub(STAT_held, 1);
+	c->is_held = false;
 	if (c->phase != PHASE_ANSWER && c->phase != PHASE_HUNG)
 		return; /* the body never came: nothing was begun */
 	stats_add(answers[why], 1);

@@ -71,9 +71,11 @@ struct conn {
 	uint64_t sent;   /* bytes of this answer that the kernel took */
 	uint64_t due_us; /* when the next event should leave */
 	uint64_t served; /* requests on this connection */
+	uint64_t go;     /* control_go_count() when the answer was held */
 	int fd;
 	bool is_counted;   /* in the connection counters */
 	bool is_in_flight; /* in the request counters */
+	bool is_held;      /* waits to be told */
 	bool was_status_counted;
 	bool was_usage_sent;
 	bool must_drop_reused;

@@ -2,11 +2,14 @@
 
 #include <time.h>
 
+#include "control.h"
+
 #define LATE_MOST_US 1000000 /* a schedule later than this begins anew */
 #define FILL_BYTES 65536     /* rendered at once */
 #define TURN_BYTES 1048576   /* sent before others have their turn */
 #define DRIP_BYTES 65536     /* one drop of a dripping answer */
 #define DRIP_US 5000
+#define HOLD_US 2000 /* between looks for a word to go on */
 
 static uint64_t
 now_us(void)
@@ -30,6 +33,7 @@ note_sent(struct conn *c, size_t n)
 	stats_add(STAT_usage_prompt, u->prompt);
 	stats_add(STAT_usage_completion, u->completion);
 	stats_add(STAT_usage_cached, u->cached);
+	stats_add(STAT_usage_cache_write, u->written);
 	stats_add(STAT_usage_reasoning, u->reasoning);
 	stats_add(STAT_usage_answers, 1);
 }
@@ -52,7 +56,7 @@ send_some(struct conn *c, const char *p, size_t n, size_t *done)
 	return SENT_ALL;
 }
 
-/* Sends what waits in `out`; when dripping, one drop of it. */
+/* Sends what waits in `out`; when dripping or shredding, one piece of it. */
 static enum sent
 flush(struct conn *c)
 {
@@ -61,6 +65,8 @@ flush(struct conn *c)
 
 	if (c->a.is_dripping && n > DRIP_BYTES)
 		n = DRIP_BYTES;
+	if (c->d.shred > 0 && n > (size_t)c->d.shred)
+		n = (size_t)c->d.shred;
 	if (n == 0)
 		return SENT_ALL;
 	sent = send_some(c, c->out.p + c->out_at, n, &done);
@@ -92,7 +98,7 @@ fill(struct conn *c, size_t *turn)
 		stats_count_status(c->a.status);
 	}
 	*turn += b->n;
-	if (c->a.is_dripping) {
+	if (c->a.is_dripping || c->d.shred > 0) {
 		bytes_add(&c->out, b->p, b->n);
 		return c->out.n > 0 ? SENT_BLOCKED : SENT_ALL;
 	}
@@ -159,6 +165,27 @@ strike(struct conn *c)
 	return STEP_WAIT;
 }
 
+/* Waits for /_mock/go. */
+static enum step
+hold(struct conn *c)
+{
+	uint64_t go = control_go_count();
+
+	if (!c->is_held) {
+		c->is_held = true;
+		c->go = go;
+		stats_add(STAT_held, 1);
+	}
+	if (c->go == go) {
+		conn_arm(c, HOLD_US);
+		return STEP_WAIT;
+	}
+	c->is_held = false;
+	stats_sub(STAT_held, 1);
+	c->next = NEXT_MORE;
+	return STEP_AGAIN;
+}
+
 enum step
 conn_play(struct conn *c)
 {
@@ -183,6 +210,8 @@ conn_play(struct conn *c)
 		case NEXT_TAIL:
 			c->next = NEXT_MORE;
 			return wait_for_next(c, c->d.tail_us);
+		case NEXT_HOLD:
+			return hold(c);
 		case NEXT_END:
 			return finish(c);
 		case NEXT_CUT:

@@ -10,7 +10,8 @@
 
 #define SLOW_READ_US 20000
 
-static _Atomic uint64_t next_id = 1;
+/* So that an id is like no other number in an answer. */
+static _Atomic uint64_t next_id = 100001;
 
 /* The answer to what was no proper request; the connection ends after it. */
 static enum step
@@ -21,7 +22,7 @@ answer_bad(struct conn *c, int status, const char *message)
 
 	stats_add(STAT_requests_bad, 1);
 	answer_reset(&c->a);
-	api_error(&c->a.close, ROUTE_chat, status, message);
+	api_error(&c->a.close, kind_default(), ROUTE_chat, status, message);
 	plan_plain(&c->a, &f, status, "application/json");
 	return conn_start_answer(c);
 }
@@ -55,7 +56,8 @@ plan_simple(struct conn *c, struct plan_facts *f, struct text body)
 		    "mock_secret_of_the_upstream 42\n");
 		status = 200;
 	} else if (status >= 400) {
-		api_error(b, c->route, status, "The mock is unwell.");
+		api_error(
+		    b, c->d.kind, c->route, status, "The mock is unwell.");
 	} else if (c->route == ROUTE_health) {
 		bytes_puts(b, "{\"status\":\"ok\"}");
 	} else {
@@ -80,6 +82,8 @@ serve(struct conn *c)
 	    .route = c->route,
 	    .is_kept = c->rq.is_kept,
 	    .is_http10 = c->rq.is_http10,
+	    .has_query = memchr(c->rq.target.p, '?', c->rq.target.n) != NULL,
+	    .is_chunked = c->rq.is_chunked,
 	};
 	bool is_log = c->w->server->has_log && c->route != ROUTE_CONTROL;
 

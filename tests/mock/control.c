@@ -1,5 +1,6 @@
 #include "control.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "directives.h"
@@ -11,6 +12,14 @@
 #define PREFIX "/_mock/"
 #define PREFIX_BYTES (sizeof PREFIX - 1)
 #define WHY_MAX 512
+
+static _Atomic uint64_t go_count;
+
+uint64_t
+control_go_count(void)
+{
+	return atomic_load(&go_count);
+}
 
 bool
 control_is_target(struct text target)
@@ -52,7 +61,12 @@ serve_post(struct bytes *b, struct text what, struct text body)
 		bytes_puts(b, "}\n");
 		return 400;
 	}
+	if (is_text(what, "go")) {
+		atomic_fetch_add(&go_count, 1);
+		return 200;
+	}
 	if (is_text(what, "reset")) {
+		atomic_fetch_add(&go_count, 1);
 		(void)listener_open_all();
 		directives_reset_defaults();
 		reqlog_clear();

@@ -38,11 +38,15 @@ static const struct key keys[] = {
     KEY("tokens", tokens, 10000000, COUNT),
     KEY("prompt", prompt, 1000000000, COUNT),
     KEY("cached", cached, 1000000000, COUNT),
+    KEY("cache_write", written, 1000000000, COUNT),
     KEY("reasoning", reasoning, 10000000, COUNT),
     KEY("ttft", ttft_us, 3600LL * SECOND_US, TIME),
     KEY("interval", interval_us, 3600LL * SECOND_US, TIME),
     KEY("tail", tail_us, 3600LL * SECOND_US, TIME),
     KEY("early", early, 2, COUNT),
+    KEY("pause", pause, 10000000, COUNT),
+    KEY("iterations", iterations, 1, COUNT),
+    KEY("shred", shred, 64 << 20, COUNT),
     KEY("size", size, 64 << 20, COUNT),
     KEY("interims", interims, 100000, COUNT),
     KEY("status", status, 999, COUNT),
@@ -70,10 +74,19 @@ static const char *const replay_names[] = {
     [REPLAY_RAW] = "raw",
 };
 
+static const char *const damage_names[] = {
+    [DAMAGE_NONE] = "none",
+    [DAMAGE_NEGATIVE] = "negative",
+    [DAMAGE_FLOAT] = "float",
+    [DAMAGE_STRING] = "string",
+    [DAMAGE_HUGE] = "huge",
+};
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct directives defaults; /* under lock */
-static struct directives kept;     /* under lock */
-static int64_t fail_left;          /* under lock */
+static struct directives defaults;   /* under lock */
+static struct directives kept;       /* under lock */
+static const char *server_name = ""; /* set before threads run */
+static int64_t fail_left;            /* under lock */
 
 #define ARRAY_LENGTH(a) (sizeof(a) / sizeof *(a))
 
@@ -87,6 +100,9 @@ directives_init(struct directives *d)
 	    .fail_times = DIRECTIVE_UNSET,
 	    .idle_close_us = DIRECTIVE_UNSET,
 	    .after = 2,
+	    .early = DIRECTIVE_UNSET,
+	    .pause = DIRECTIVE_UNSET,
+	    .kind = kind_default(),
 	};
 }
 
@@ -178,6 +194,18 @@ set_word(struct directives *d, const char *name, char *value,
 		d->replay = found < 0 ? REPLAY_OFF : (enum replay_kind)found;
 		return found >= 0;
 	}
+	if (strcmp(name, "damage") == 0) {
+		found =
+		    find_name(damage_names, ARRAY_LENGTH(damage_names), value);
+		d->damage = found < 0 ? DAMAGE_NONE : (enum damage)found;
+		return found >= 0;
+	}
+	if (strcmp(name, "kind") == 0) {
+		if (kind_find(value) == NULL)
+			return false;
+		d->kind = kind_find(value);
+		return true;
+	}
 	if (strcmp(name, "extra-header") == 0) {
 		snprintf(d->extra_header, sizeof d->extra_header, "%s", value);
 		return strchr(value, ':') != NULL;
@@ -246,10 +274,21 @@ directives_apply(struct directives *d, const char *text, size_t n,
 		}
 		memcpy(item, p, len);
 		item[len] = '\0';
+		if (strncmp(item, "only=", 5) == 0) {
+			if (strcmp(item + 5, server_name) != 0)
+				return true; /* the rest is for another */
+			continue;
+		}
 		if (!set_one(d, item, scope, why, why_size))
 			return false;
 	}
 	return true;
+}
+
+void
+directives_set_name(const char *name)
+{
+	server_name = name;
 }
 
 void

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "faults.h"
+#include "kind.h"
 
 #define DIRECTIVES_TEXT_MAX 4096 /* bytes of one list */
 #define DIRECTIVE_VALUE_MAX 256  /* bytes of one value */
@@ -24,6 +25,15 @@ enum head_kind {
 	HEAD_HTTP10,
 	HEAD_NOLENGTH,
 	HEAD_CONTINUE103,
+};
+
+/* How a count in the usage is spoilt. */
+enum damage {
+	DAMAGE_NONE,
+	DAMAGE_NEGATIVE,
+	DAMAGE_FLOAT,
+	DAMAGE_STRING,
+	DAMAGE_HUGE, /* 2^63 */
 };
 
 enum replay_kind {
@@ -42,11 +52,17 @@ struct directives {
 	int64_t tokens;    /* content events; DIRECTIVE_UNSET: by max_tokens */
 	int64_t prompt;    /* prompt tokens; DIRECTIVE_UNSET: by body size */
 	int64_t cached;    /* of the prompt tokens */
+	int64_t written;   /* ... written to a cache */
 	int64_t reasoning; /* reasoning events ahead of the content */
 	int64_t ttft_us;
 	int64_t interval_us; /* between content events; 0: all in a burst */
 	int64_t tail_us;     /* before the closing events */
-	int64_t early;       /* 1: head before ttft; 2: first events as well */
+	int64_t early;       /* 1: head before ttft; 2: first events as well;
+				DIRECTIVE_UNSET: as the kind does */
+	int64_t pause;       /* content event before which to wait to be told;
+				DIRECTIVE_UNSET: never */
+	int64_t iterations;  /* 1: messages tell of two */
+	int64_t shred;       /* bytes sent at once at most; 0: all */
 	int64_t size; /* bytes of a delta, or of a whole plain answer's text */
 	int64_t interims;
 	int64_t status;      /* 0: 200 */
@@ -61,6 +77,8 @@ struct directives {
 	enum fault fault;
 	enum head_kind head;
 	enum replay_kind replay;
+	enum damage damage;
+	const struct kind *kind; /* never NULL */
 	char bad_status[32];
 	char extra_header[DIRECTIVE_VALUE_MAX]; /* "Name:value" or "" */
 };
@@ -72,6 +90,9 @@ void directives_init(struct directives *d);
  * puts a sentence into why; *d is then half changed. */
 bool directives_apply(struct directives *d, const char *text, size_t n,
     enum directive_scope scope, char *why, size_t why_size);
+
+/* Tells the server's label (borrowed), which `only` asks for. */
+void directives_set_name(const char *name);
 
 /* Makes the server's defaults what a good server does. */
 void directives_start(void);

@@ -24,6 +24,8 @@ reason_of(int status)
 		return "Not Found";
 	case 405:
 		return "Method Not Allowed";
+	case 411:
+		return "Length Required";
 	case 413:
 		return "Content Too Large";
 	case 429:
@@ -133,6 +135,7 @@ head_render(
 		bytes_printf(b, "Content-Type: %s\r\n", h->type);
 	if (h->encoding != NULL)
 		bytes_printf(b, "Content-Encoding: %s\r\n", h->encoding);
+	bytes_add(b, h->more.p, h->more.n);
 	add_framing(b, h, d);
 	add_extra(b, d);
 	add_bulk(b, d);

@@ -15,7 +15,8 @@ struct head_facts {
 	const char *encoding; /* Content-Encoding; NULL: none */
 	const char *name;     /* the server's label */
 	uint64_t id;
-	size_t length; /* of the body, for FRAMING_LENGTH */
+	struct bytes more; /* owned: further fields, whole lines */
+	size_t length;     /* of the body, for FRAMING_LENGTH */
 	int status;
 	enum framing framing;
 	bool is_kept;

@@ -37,6 +37,7 @@ enum option_id {
 	OPT_LISTEN = 1,
 	OPT_CONTROL,
 	OPT_NAME,
+	OPT_KIND,
 	OPT_MODEL,
 	OPT_THREADS,
 	OPT_TLS_CERT,
@@ -51,6 +52,7 @@ static const struct option long_options[] = {
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"control", required_argument, NULL, OPT_CONTROL},
     {"name", required_argument, NULL, OPT_NAME},
+    {"kind", required_argument, NULL, OPT_KIND},
     {"model", required_argument, NULL, OPT_MODEL},
     {"threads", required_argument, NULL, OPT_THREADS},
     {"tls-cert", required_argument, NULL, OPT_TLS_CERT},
@@ -63,15 +65,24 @@ static const struct option long_options[] = {
 };
 
 static void
+print_kind(const char *name)
+{
+	printf("  %s\n", name);
+}
+
+static void
 help(void)
 {
 	puts("weir-mock --listen HOST:PORT [--listen ...] [--control HOST:PORT]"
-	     "\n    [--name LABEL] [--model ID]... [--threads N] [--no-log]\n"
+	     "\n    [--name LABEL] [--kind KIND] [--model ID]... [--threads N]"
+	     " [--no-log]\n"
 	     "    [--tls-cert FILE --tls-key FILE] [--set DIRECTIVES]\n"
 	     "    [--die-with-parent]\n\nFaults (fault=NAME):");
 	for (int i = 0; i < FAULT_COUNT; i++)
 		printf(
 		    "  %-18s %s\n", fault_table[i].name, fault_table[i].help);
+	puts("\nKinds (kind=NAME):");
+	kind_list(print_kind);
 }
 
 /* Leaves at once: what a test wanted to know it has asked for by now. */
@@ -102,6 +113,16 @@ set_defaults(const char *text)
 	return false;
 }
 
+/* --kind KIND is --set kind=KIND. */
+static bool
+set_kind(const char *value)
+{
+	char text[64];
+
+	snprintf(text, sizeof text, "kind=%s", value);
+	return set_defaults(text);
+}
+
 /* Takes one option.  Returns false if its value does not fit. */
 static bool
 take_option(struct options *o, int option, char *value)
@@ -118,6 +139,8 @@ take_option(struct options *o, int option, char *value)
 	case OPT_NAME:
 		o->server.name = value;
 		return is_label(value);
+	case OPT_KIND:
+		return set_kind(value);
 	case OPT_MODEL:
 		if (o->server.n_models == MODELS_MAX)
 			return false;
@@ -165,6 +188,7 @@ read_options(struct options *o, int argc, char **argv)
 		}
 	}
 	o->server.models = o->models;
+	directives_set_name(o->server.name);
 	directives_keep_defaults();
 	return o->n_listen > 0 && optind == argc &&
 	    (o->tls_cert == NULL) == (o->tls_key == NULL);

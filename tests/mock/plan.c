@@ -34,8 +34,18 @@ is_model_known(const struct server *s, const char *model)
 
 /* Returns the status that a real server would refuse with, and why; or 0. */
 static int
-refuse(const struct ask *ask, const struct plan_facts *f, const char **why)
+refuse(const struct ask *ask, const struct directives *d,
+    const struct plan_facts *f, const char **why)
 {
+	if (f->is_chunked && d->kind->is_http10) {
+		*why = "Content-Length is required.";
+		return 411;
+	}
+	if (!kind_has_route(d->kind, f->route) ||
+	    (f->has_query && d->kind->is_http10)) {
+		*why = "Not Found";
+		return 404;
+	}
 	if (!ask->has_model) {
 		*why = "you must provide a model parameter";
 		return 400;
@@ -73,23 +83,32 @@ measure(struct answer *a, struct job *j, const struct ask *ask,
 	uint64_t limit =
 	    ask->max_tokens < 0 ? DEFAULT_TOKENS : (uint64_t)ask->max_tokens;
 	bool has_output = is_streamable(j->route);
+	unsigned tells = api_tells(d->kind, j->route);
 
 	if (limit > DEFAULT_TOKENS)
 		limit = DEFAULT_TOKENS;
-	a->texts = has_output ? count_or(d->tokens, limit) : 0;
-	if (has_output && j->route != ROUTE_completions)
-		a->thinks = (uint64_t)d->reasoning;
+	if (j->route == ROUTE_chat || j->route == ROUTE_completions)
+		a->choices = ask->choices;
+	a->texts = has_output ? count_or(d->tokens, limit) * a->choices : 0;
+	if (has_output && api_may_think(d->kind, j->route))
+		a->thinks = (uint64_t)d->reasoning * a->choices;
 	if (d->fault == FAULT_empty_stream)
 		a->texts = a->thinks = 0;
 	a->word_size = a->is_stream ? (size_t)d->size : 0;
 	a->usage.prompt = count_or(d->prompt, ask->prompt_bytes / 4 + 1);
-	a->usage.cached = (uint64_t)d->cached;
+	if (tells & TELLS_CACHED)
+		a->usage.cached = (uint64_t)d->cached;
 	if (a->usage.cached > a->usage.prompt)
 		a->usage.cached = a->usage.prompt;
-	a->usage.reasoning = a->thinks;
+	if (tells & TELLS_WRITTEN)
+		a->usage.written = (uint64_t)d->written;
+	if (a->usage.written > a->usage.prompt - a->usage.cached)
+		a->usage.written = a->usage.prompt - a->usage.cached;
+	if (tells & TELLS_REASONING)
+		a->usage.reasoning = a->thinks;
 	a->usage.completion = a->thinks + a->texts;
 	j->is_length = ask->max_tokens >= 0 && has_output &&
-	    a->usage.completion >= (uint64_t)ask->max_tokens;
+	    a->usage.completion >= (uint64_t)ask->max_tokens * a->choices;
 	if (d->fault != FAULT_zero_usage)
 		j->said = a->usage;
 }
@@ -103,50 +122,25 @@ choose_usage(const struct answer *a, struct job *j, const struct ask *ask)
 	enum fault fault = j->d->fault;
 
 	j->has_usage =
-	    fault != FAULT_no_usage && j->route != ROUTE_count_tokens;
+	    fault != FAULT_no_usage && api_has_usage(j->kind, j->route);
 	if (!a->is_stream || !is_chunked_api)
 		return;
-	if (fault != FAULT_usage_every_chunk && !ask->has_usage_wish)
+	if (fault != FAULT_usage_every_chunk && !ask->has_usage_wish &&
+	    !api_is_usage_always(j->kind, j->route))
 		j->has_usage = false;
 	j->has_running = j->has_usage &&
-	    (fault == FAULT_usage_every_chunk || ask->has_running_wish);
+	    (fault == FAULT_usage_every_chunk ||
+		(ask->has_running_wish && j->kind->can_run &&
+		    fault != FAULT_zero_usage));
 }
 
 static void
 render(struct answer *a, const struct job *j)
 {
-	switch (j->route) {
-	case ROUTE_chat:
-		api_chat(a, j);
-		break;
-	case ROUTE_completions:
-		api_completions(a, j);
-		break;
-	case ROUTE_embeddings:
-		api_embeddings(a, j);
-		break;
-	case ROUTE_rerank:
-		api_rerank(a, j);
-		break;
-	case ROUTE_responses:
-		api_responses(a, j);
-		break;
-	case ROUTE_messages:
-		api_messages(a, j);
-		break;
-	case ROUTE_count_tokens:
-		api_count_tokens(a, j);
-		break;
-	case ROUTE_models:
-	case ROUTE_health:
-	case ROUTE_metrics:
-	case ROUTE_NONE:
-	case ROUTE_CONTROL:
-		break;
-	}
+	api_render(a, j);
 	if (!a->is_stream)
 		a->usage_in_close = j->has_usage ? a->close.n : 0;
-	if (j->d->fault == FAULT_zero_usage)
+	if (j->d->fault == FAULT_zero_usage || j->d->damage != DAMAGE_NONE)
 		a->usage_in_close = 0;
 }
 
@@ -157,11 +151,12 @@ replace_body(struct answer *a, const char *text)
 	a->open.n = a->middle.n = a->close.n = 0;
 	a->thinks = a->texts = 0;
 	a->usage_in_close = 0;
+	a->usage.completion = a->usage.reasoning = 0;
 	bytes_puts(&a->close, text);
 }
 
 static void
-spoil_stream(struct answer *a, const struct directives *d, enum route r)
+spoil_stream(struct answer *a, const struct directives *d, const struct job *j)
 {
 	uint64_t total = a->thinks + a->texts;
 	uint64_t after =
@@ -170,17 +165,19 @@ spoil_stream(struct answer *a, const struct directives *d, enum route r)
 	a->cut_after = after;
 	if (d->fault == FAULT_error_first_event) {
 		replace_body(a, "");
-		api_error_event(&a->close, r);
+		api_error_event(&a->close, j);
 	} else if (d->fault == FAULT_empty_stream) {
 		replace_body(a, "");
-		api_end_mark(&a->close, r);
+		api_end_mark(&a->close, j);
 	} else if (d->fault == FAULT_error_mid) {
 		a->insert_at = after;
 		a->is_insert_last = true;
-		api_error_event(&a->insert, r);
+		a->insert.n = 0;
+		api_error_event(&a->insert, j);
 	} else if (d->fault == FAULT_malformed_sse) {
 		a->insert_at = after;
-		api_broken_event(&a->insert, r);
+		a->insert.n = 0;
+		api_broken_event(&a->insert, j->route);
 	}
 }
 
@@ -191,7 +188,7 @@ spoil_plain(struct answer *a, const struct directives *d, enum route r)
 	if (d->fault == FAULT_error_first_event ||
 	    d->fault == FAULT_error_mid) {
 		replace_body(a, "");
-		api_error(&a->close, r, 500, "The mock broke off.");
+		api_error(&a->close, d->kind, r, 500, "The mock broke off.");
 	} else if (d->fault == FAULT_malformed_sse) {
 		a->close.n /= 2;
 		a->usage_in_close = 0;
@@ -317,7 +314,8 @@ frame(struct answer *a, const struct directives *d, const struct plan_facts *f,
 		h->status = 307;
 	if (h->status == 204 || h->status == 307)
 		a->usage_in_close = 0;
-	a->early = (int)d->early;
+	if (d->early != DIRECTIVE_UNSET)
+		a->early = (int)d->early;
 	a->cut_at = fault_table[d->fault].where;
 	a->cut_act = fault_table[d->fault].act;
 	a->status = h->status;
@@ -327,6 +325,7 @@ frame(struct answer *a, const struct directives *d, const struct plan_facts *f,
 	h->name = f->server->name;
 	h->id = f->id;
 	head_render(&a->head, h, d);
+	bytes_free(&h->more);
 }
 
 static void
@@ -336,12 +335,14 @@ plan_error(struct answer *a, const struct directives *d,
 	struct head_facts h = {.status = status, .type = TYPE_JSON};
 
 	a->is_stream = false;
-	api_error(&a->close, f->route, status, message);
+	api_error(&a->close, d->kind, f->route, status, message);
 	if (d->fault == FAULT_error_usage) {
 		a->usage = (struct usage){.prompt = 7, .completion = 3};
-		a->close.n--; /* its last brace */
+		while (a->close.p[a->close.n - 1] != '}')
+			a->close.n--;
+		a->close.n--;
 		bytes_puts(&a->close, ",\"usage\":");
-		api_usage(&a->close, &a->usage);
+		api_error_usage(&a->close, &a->usage);
 		bytes_puts(&a->close, "}");
 		a->usage_in_close = a->close.n;
 	}
@@ -373,6 +374,7 @@ plan_good(struct answer *a, struct directives *d, const struct plan_facts *f,
 	struct job j = {
 	    .ask = ask,
 	    .d = d,
+	    .kind = d->kind,
 	    .name = f->server->name,
 	    .id = f->id,
 	    .created = (int64_t)time(NULL),
@@ -381,6 +383,9 @@ plan_good(struct answer *a, struct directives *d, const struct plan_facts *f,
 	struct head_facts h = {.status = 200};
 
 	measure(a, &j, ask, d);
+	if (a->is_stream)
+		a->early = d->kind->early;
+	a->hold_at = count_or(d->pause, ANSWER_NEVER);
 	if (d->fault == FAULT_slow_chunk) {
 		d->size = SLOW_CHUNK_BYTES;
 		if (a->is_stream && a->texts > 0)
@@ -388,9 +393,13 @@ plan_good(struct answer *a, struct directives *d, const struct plan_facts *f,
 	}
 	choose_usage(a, &j, ask);
 	render(a, &j);
+	api_headers(&h.more, a, &j);
+	if (d->kind->is_http10 && ask->has_stream_options &&
+	    !ask->has_usage_key)
+		a->close.n = 0; /* it looks for the key, and breaks down */
 	h.type = a->is_stream ? TYPE_STREAM : TYPE_JSON;
 	if (a->is_stream)
-		spoil_stream(a, d, f->route);
+		spoil_stream(a, d, &j);
 	else
 		spoil_plain(a, d, f->route);
 	if (!a->is_stream)
@@ -416,12 +425,16 @@ plan_api(struct answer *a, struct directives *d, const struct plan_facts *f)
 		plan_error(a, d, f, 400, text);
 		return;
 	}
+	if (d->kind->is_http10 && d->head == HEAD_NORMAL)
+		d->head = HEAD_HTTP10;
 	a->is_stream = ask.is_stream && is_streamable(f->route);
 	if (d->replay != REPLAY_OFF) {
 		plan_replay(a, d, f);
 		return;
 	}
-	status = refuse(&ask, f, &why);
+	status = refuse(&ask, d, f, &why);
+	if (status != 0 && d->kind->refuses_with != 0 && status != 411)
+		status = d->kind->refuses_with;
 	if (status == 0 && d->status != 0 && d->status != 200) {
 		status = (int)d->status;
 		why = "The mock was told to fail.";

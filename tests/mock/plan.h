@@ -26,8 +26,10 @@ struct plan_facts {
 	size_t body_n;
 	uint64_t id; /* the answer's number, told in its ids */
 	enum route route;
-	bool is_kept;   /* the client wants the connection to live on */
-	bool is_http10; /* the client knows no chunks */
+	bool is_kept;    /* the client wants the connection to live on */
+	bool is_http10;  /* the client knows no chunks */
+	bool has_query;  /* the target has a query */
+	bool is_chunked; /* the body came in chunks, without a length */
 };
 
 /* Plans the answer to a POST of a model API; *d gains the body's directives.

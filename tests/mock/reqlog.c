@@ -12,6 +12,7 @@ struct entry {
 	uint64_t body_n;
 	uint64_t sent;
 	uint64_t content_events;
+	struct usage charged;
 	const char *end; /* static; NULL while it runs */
 	enum route route;
 	enum fault fault;
@@ -65,6 +66,7 @@ reqlog_end(uint64_t id, const struct answer *a, enum fault fault,
 		e->status = a->status;
 		e->is_stream = a->is_stream;
 		e->content_events = a->k;
+		e->charged = answer_charged(a);
 		e->fault = fault;
 		e->end = end;
 		e->sent = sent;
@@ -128,6 +130,13 @@ render_entry(struct bytes *b, const struct entry *e)
 		bytes_printf(b, "%02x", e->sha[i]);
 	bytes_puts(b, "\",\"body\":");
 	bytes_json(b, e->body.p, e->body.n);
+	bytes_printf(b,
+	    ",\"charged\":{\"input\":%lu,\"output\":%lu,\"cached\":%lu,"
+	    "\"cache_write\":%lu,\"reasoning\":%lu}",
+	    (unsigned long)e->charged.prompt,
+	    (unsigned long)e->charged.completion,
+	    (unsigned long)e->charged.cached, (unsigned long)e->charged.written,
+	    (unsigned long)e->charged.reasoning);
 	bytes_printf(b,
 	    ",\"served\":{\"status\":%d,\"stream\":%s,\"fault\":\"%s\","
 	    "\"content_events\":%lu,\"bytes\":%lu,\"usage_sent\":%s,"

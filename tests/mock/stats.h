@@ -21,6 +21,7 @@
 	X(dropped_reused, COUNT, "connections closed by drop_reused")          \
 	X(in_flight, GAUGE, "POSTs between their head and their end")          \
 	X(max_in_flight, PEAK, "the most in_flight has been")                  \
+	X(held, GAUGE, "answers that wait to be told to go on")                \
 	X(answers_started, COUNT, "answers begun")                             \
 	X(answers_finished, COUNT, "... written whole, as planned")            \
 	X(answers_cut, COUNT, "... left by the client before the end")         \
@@ -34,6 +35,7 @@
 	X(usage_prompt, COUNT, "prompt tokens in them")                        \
 	X(usage_completion, COUNT, "completion tokens, reasoning included")    \
 	X(usage_cached, COUNT, "cached prompt tokens")                         \
+	X(usage_cache_write, COUNT, "prompt tokens written to a cache")        \
 	X(usage_reasoning, COUNT, "reasoning tokens")
 
 enum stat {
