@@ -10,6 +10,10 @@ demo:
 test:
 	tests/run.sh
 
+# Kills the gateway a thousand times, on the build of `make test`.
+torture:
+	WEIR_CRASH_ROUNDS=1000 tests/run.sh -R e2e/test_crash
+
 bench:
 	tests/bench/run.sh
 
@@ -31,4 +35,4 @@ install:
 clean:
 	rm -rf build
 
-.PHONY: all demo test bench fuzz lint format docs install clean
+.PHONY: all demo test torture bench fuzz lint format docs install clean

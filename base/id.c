@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/banned.h"
@@ -39,6 +40,24 @@ ulid_source_init(struct ulid_source *s, struct fault *why)
 	return true;
 }
 
+static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+int64_t
+ulid_time(const char *ulid)
+{
+	uint64_t time = 0;
+
+	for (int i = 0; i < 10; i++) {
+		const char *digit =
+		    ulid[i] == '\0' ? NULL : strchr(digits, ulid[i]);
+
+		if (digit == NULL)
+			return -1;
+		time = time << 5 | (uint64_t)(digit - digits);
+	}
+	return (int64_t)time;
+}
+
 /* Steps of this odd constant visit every 64-bit value once, and look unlike
  * each other. */
 #define ULID_STEP UINT64_C(0x9e3779b97f4a7c15)
@@ -46,7 +65,6 @@ ulid_source_init(struct ulid_source *s, struct fault *why)
 void
 ulid_make(struct ulid_source *s, int64_t wall_ms, char out[ULID_CHARS + 1])
 {
-	static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 	uint64_t time, low, high;
 
 	if (wall_ms > 0 && (uint64_t)wall_ms > s->last_ms)

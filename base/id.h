@@ -28,6 +28,9 @@ struct ulid_source {
 
 MUST_CHECK _Bool ulid_source_init(struct ulid_source *s, struct fault *why);
 
+/* When it was made, in ms since 1970; -1 if it is none. */
+int64_t ulid_time(const char *ulid);
+
 /* Writes 26 characters and a NUL.  Ids of one source never repeat. */
 void ulid_make(
     struct ulid_source *s, int64_t wall_ms, char out[ULID_CHARS + 1]);

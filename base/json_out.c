@@ -65,13 +65,44 @@ escape_ascii(struct buf *to, unsigned char c)
 	}
 }
 
+#define EACH_BYTE(c) (UINT64_C(0x0101010101010101) * (c))
+#define HIGH_BITS EACH_BYTE(0x80)
+
+/* Has a high bit if one of the eight bytes is `c`. */
+static uint64_t
+has_byte(uint64_t eight, unsigned char c)
+{
+	uint64_t x = eight ^ EACH_BYTE(c);
+
+	return (x - EACH_BYTE(1)) & ~x;
+}
+
+/* The length of a run of bytes at `p` that stand for themselves; it may go on
+ * behind that. */
+static size_t
+plain_run(const unsigned char *p, size_t len)
+{
+	size_t n = 0;
+	uint64_t eight;
+
+	for (; len - n >= sizeof eight; n += sizeof eight) {
+		memcpy(&eight, p + n, sizeof eight);
+		if (((eight | (eight - EACH_BYTE(0x20)) | has_byte(eight, '"') |
+			 has_byte(eight, '\\') | has_byte(eight, 0x7f)) &
+			HIGH_BITS) != 0)
+			break;
+	}
+	return n;
+}
+
 void
 json_escape(struct buf *to, struct slice s)
 {
 	const unsigned char *p = (const unsigned char *)s.p;
-	size_t plain = 0; /* bytes before p[i] that go out as they are */
-	size_t i = 0;
+	size_t plain; /* bytes before p[i] that go out as they are */
+	size_t i;
 
+	i = plain = plain_run(p, s.len);
 	while (i < s.len) {
 		size_t n = 1;
 

@@ -71,7 +71,11 @@ xstrdup(const char *s)
 char *
 xstrndup(const char *s, size_t len)
 {
-	return checked(strndup(s, len));
+	char *copy = checked(malloc(len + 1));
+
+	memcpy(copy, s, len);
+	copy[len] = '\0';
+	return copy;
 }
 
 char *

@@ -112,6 +112,31 @@ text_is_clean_utf8(const char *text, size_t len)
 	return true;
 }
 
+/* Eight bytes at a time, as long as they are ASCII. */
+bool
+text_is_utf8(const char *text, size_t len)
+{
+	const unsigned char *p = (const unsigned char *)text;
+	size_t i = 0;
+
+	while (i < len) {
+		uint64_t eight;
+		size_t n;
+
+		if (len - i >= sizeof eight) {
+			memcpy(&eight, p + i, sizeof eight);
+			if ((eight & UINT64_C(0x8080808080808080)) == 0) {
+				i += sizeof eight;
+				continue;
+			}
+		}
+		if ((n = utf8_sequence(p + i, len - i)) == 0)
+			return false;
+		i += n;
+	}
+	return true;
+}
+
 static unsigned
 least(unsigned a, unsigned b)
 {

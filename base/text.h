@@ -70,6 +70,9 @@ uint64_t text_hash(const char *p, size_t len);
 /* True if the bytes are well-formed UTF-8 without control characters. */
 bool text_is_clean_utf8(const char *p, size_t len);
 
+/* True if the bytes are well-formed UTF-8. */
+bool text_is_utf8(const char *p, size_t len);
+
 /* Edit distance (insert, delete, replace, swap of neighbours), at most `cap`:
  * anything larger is told as cap + 1.  For "did you mean". */
 unsigned text_distance(const char *a, const char *b, unsigned cap);

@@ -8,5 +8,10 @@
 
 int command_serve(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_ledger(int argc, char **argv);
 int command_key(int argc, char **argv);
 int command_report(int argc, char **argv);
+int command_tail(int argc, char **argv);
+int command_export(int argc, char **argv);
+int command_price(int argc, char **argv);
+int command_redis(int argc, char **argv);

@@ -16,6 +16,7 @@
 #include "cli/command.h"
 #include "cli/key_list.h"
 #include "cli/key_run.h"
+#include "cli/key_uses.h"
 #include "cli/locate.h"
 #include "cli/table.h"
 #include "conf/config.h"
@@ -45,7 +46,7 @@ static const char help[] =
     "weir key list --user bob\n\n"
     "Usage:\n"
     "  weir key issue USER [--name TEXT] [--expires 90d] [--models a,b]\n"
-    "  weir key list [--user USER] [--state active|expired|revoked]\n"
+    "  weir key list [--user USER] [--state active|idle|expired|revoked]\n"
     "  weir key show ID\n"
     "  weir key rotate ID [--grace 24h]   a new key; the old one works on "
     "for so long\n"
@@ -123,19 +124,40 @@ key_find(const struct key_run *r, struct key_table **keys,
 	return *record == NULL ? key_not_found(r->operand) : EXIT_OK;
 }
 
+static bool
+is_state(const char *word)
+{
+	static const char *const states[] = {
+	    "active", "idle", "expired", "revoked"};
+
+	for (size_t i = 0; i < COUNT_OF(states); i++)
+		if (strcmp(word, states[i]) == 0)
+			return true;
+	return false;
+}
+
+static struct key_look
+look_of(const struct key_run *r)
+{
+	return (struct key_look){
+	    .now_ms = r->now_ms,
+	    .form = table_form_for(r->given & OPTION_JSON),
+	    .has_header = !(r->given & OPTION_NO_HEADER),
+	};
+}
+
 static int
 run_list(const struct key_run *r)
 {
-	enum table_form form = table_form_for(r->given & OPTION_JSON);
+	struct key_look look = look_of(r);
 	struct key_table *keys = NULL;
+	struct report *uses = NULL;
 	int status = EXIT_OK;
 	struct fault why;
 
-	if (r->state != NULL && strcmp(r->state, "active") != 0 &&
-	    strcmp(r->state, "expired") != 0 &&
-	    strcmp(r->state, "revoked") != 0)
+	if (r->state != NULL && !is_state(r->state))
 		return key_fail(EXIT_USAGE,
-		    "--state takes active, expired or revoked, not '%s'",
+		    "--state takes active, idle, expired or revoked, not '%s'",
 		    r->state);
 	if ((status = key_check_access(r, R_OK | X_OK)) != EXIT_OK)
 		return status;
@@ -145,9 +167,12 @@ run_list(const struct key_run *r)
 	    config_user(r->config, slice_of(r->user)) == NULL)
 		status = key_fail(EXIT_NOT_FOUND,
 		    "%s has no key and is not in %s", r->user, r->config->path);
-	else if (!key_list_print(keys, r->user, r->state, r->now_ms, form,
-		     !(r->given & OPTION_NO_HEADER), &why))
-		status = key_fail(EXIT_FAILED, "%s", why.text);
+	if (status == EXIT_OK) {
+		look.uses = uses = key_uses_read(r->config, r->now_ms);
+		if (!key_list_print(keys, r->user, r->state, &look, &why))
+			status = key_fail(EXIT_FAILED, "%s", why.text);
+	}
+	report_destroy(&uses);
 	key_table_unref(&keys);
 	return status;
 }
@@ -155,17 +180,22 @@ run_list(const struct key_run *r)
 static int
 run_show(const struct key_run *r)
 {
-	enum table_form form = table_form_for(r->given & OPTION_JSON);
+	struct key_look look = look_of(r);
 	const struct key_record *record;
 	struct key_table *keys = NULL;
+	struct report *uses = NULL;
 	struct fault why;
 	int status;
 
 	if ((status = key_check_access(r, R_OK | X_OK)) != EXIT_OK)
 		return status;
 	status = key_find(r, &keys, &record);
-	if (status == EXIT_OK && !key_show_print(record, r->now_ms, form, &why))
-		status = key_fail(EXIT_FAILED, "%s", why.text);
+	if (status == EXIT_OK) {
+		look.uses = uses = key_uses_read(r->config, r->now_ms);
+		if (!key_show_print(record, &look, &why))
+			status = key_fail(EXIT_FAILED, "%s", why.text);
+	}
+	report_destroy(&uses);
 	key_table_unref(&keys);
 	return status;
 }
@@ -278,7 +308,8 @@ run_verb(const struct verb *v, struct key_run *r)
 {
 	int status;
 
-	if ((r->config = command_load_config(r->config_file, &status)) == NULL)
+	if ((r->config = command_load_config(r->config_file, false, &status)) ==
+	    NULL)
 		return status;
 	r->state_dir = r->config->server.state_dir;
 	r->now_ms = clock_wall_ms();

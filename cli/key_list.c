@@ -1,5 +1,6 @@
 #include "cli/key_list.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -7,9 +8,12 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json_out.h"
+#include "cli/format.h"
+#include "cli/key_uses.h"
 
 #include "base/banned.h"
 
+#define MINUTE_MS INT64_C(60000)
 #define DAY_MS INT64_C(86400000)
 
 enum {
@@ -18,8 +22,11 @@ enum {
 	COLUMN_NAME,
 	COLUMN_MODELS,
 	COLUMN_CREATED,
+	COLUMN_LAST_USED,
 	COLUMN_EXPIRES,
 	COLUMN_REVOKED,
+	COLUMN_REQUESTS,
+	COLUMN_TOKENS,
 	COLUMN_STATE,
 };
 
@@ -30,8 +37,11 @@ static const struct table_column list_columns[] = {
     [COLUMN_NAME] = {"NAME", "name", TABLE_TEXT},
     [COLUMN_MODELS] = {NULL, "models", TABLE_RAW},
     [COLUMN_CREATED] = {"CREATED", "created", TABLE_TEXT},
+    [COLUMN_LAST_USED] = {"LAST USED", "last_used", TABLE_TEXT},
     [COLUMN_EXPIRES] = {"EXPIRES", "expires", TABLE_TEXT},
     [COLUMN_REVOKED] = {NULL, "revoked", TABLE_TEXT},
+    [COLUMN_REQUESTS] = {"REQUESTS", "requests", TABLE_NUMBER},
+    [COLUMN_TOKENS] = {"TOKENS", "tokens", TABLE_NUMBER},
     [COLUMN_STATE] = {"STATE", "state", TABLE_TEXT},
 };
 
@@ -41,14 +51,32 @@ static const struct table_column show_columns[] = {
     [COLUMN_NAME] = {"NAME", "name", TABLE_TEXT},
     [COLUMN_MODELS] = {"MODELS", "models", TABLE_RAW},
     [COLUMN_CREATED] = {"CREATED", "created", TABLE_TEXT},
+    [COLUMN_LAST_USED] = {"LAST USED", "last_used", TABLE_TEXT},
     [COLUMN_EXPIRES] = {"EXPIRES", "expires", TABLE_TEXT},
     [COLUMN_REVOKED] = {"REVOKED", "revoked", TABLE_TEXT},
+    [COLUMN_REQUESTS] = {"REQUESTS", "requests", TABLE_NUMBER},
+    [COLUMN_TOKENS] = {"TOKENS", "tokens", TABLE_NUMBER},
     [COLUMN_STATE] = {"STATE", "state", TABLE_TEXT},
 };
 
-const char *
-key_state_word(const struct key_record *r, int64_t now_ms)
+/* When it was used last; if never, when it was made. */
+static int64_t
+last_sign(const struct key_record *r, const struct rollup_sums *used)
 {
+	return used == NULL ? r->created_ms : used->last_ms;
+}
+
+static const struct rollup_sums *
+find_use(const struct key_record *r, const struct key_look *look)
+{
+	return look->uses == NULL ? NULL : key_uses_find(look->uses, r->id);
+}
+
+static const char *
+state_word(const struct key_record *r, const struct key_look *look)
+{
+	int64_t now_ms = look->now_ms;
+
 	switch (key_record_state(r, now_ms)) {
 	case KEY_REVOKED:
 		return "revoked";
@@ -60,6 +88,9 @@ key_state_word(const struct key_record *r, int64_t now_ms)
 	case KEY_FOREIGN:
 		break;
 	}
+	if (look->uses != NULL &&
+	    now_ms - last_sign(r, find_use(r, look)) > KEY_IDLE_DAYS * DAY_MS)
+		return "idle";
 	return "active";
 }
 
@@ -150,10 +181,46 @@ set_models(struct table *t, const struct key_record *r)
 	buf_release(&words);
 }
 
+/* "4 min ago", "41 days ago". */
 static void
-add_row(struct table *t, const struct key_record *r, int64_t now_ms)
+set_last_used(struct table *t, int64_t wall_ms, int64_t now_ms)
 {
-	int64_t stops_ms = last_moment(r, now_ms);
+	char span[CLOCK_TEXT_BYTES], text[CLOCK_TEXT_BYTES + 8] = "just now";
+
+	if (now_ms - wall_ms >= MINUTE_MS) {
+		duration_format(span, (uint64_t)(now_ms - wall_ms));
+		snprintf(text, sizeof text, "%s ago", span);
+	}
+	table_set_time(t, COLUMN_LAST_USED, wall_ms, text);
+}
+
+static void
+set_use(
+    struct table *t, const struct key_record *r, const struct key_look *look)
+{
+	const struct rollup_sums *used = find_use(r, look);
+	char shown[FORMAT_BYTES], exact[FORMAT_BYTES];
+	uint64_t tokens;
+
+	if (look->uses == NULL)
+		return;
+	if (used == NULL)
+		table_set(t, COLUMN_LAST_USED, "never", NULL);
+	else
+		set_last_used(t, used->last_ms, look->now_ms);
+	table_set_number(
+	    t, COLUMN_REQUESTS, used == NULL ? 0 : (int64_t)used->requests);
+	tokens = used == NULL ? 0 : used->input_tokens + used->output_tokens;
+	format_tokens(shown, tokens);
+	snprintf(exact, sizeof exact, "%" PRIu64, tokens);
+	table_set(t, COLUMN_TOKENS, shown, exact);
+}
+
+static void
+add_row(
+    struct table *t, const struct key_record *r, const struct key_look *look)
+{
+	int64_t now_ms = look->now_ms, stops_ms = last_moment(r, now_ms);
 
 	table_row(t);
 	table_set_text(t, COLUMN_ID, r->id);
@@ -165,7 +232,8 @@ add_row(struct table *t, const struct key_record *r, int64_t now_ms)
 	if (stops_ms == 0)
 		table_set(t, COLUMN_EXPIRES, "never", NULL);
 	set_day(t, COLUMN_REVOKED, r->revoked_ms, now_ms);
-	table_set_text(t, COLUMN_STATE, key_state_word(r, now_ms));
+	set_use(t, r, look);
+	table_set_text(t, COLUMN_STATE, state_word(r, look));
 }
 
 bool
@@ -179,24 +247,22 @@ key_list_has_user(const struct key_table *keys, const char *user)
 
 bool
 key_list_print(const struct key_table *keys, const char *user,
-    const char *state, int64_t now_ms, enum table_form form, bool has_header,
-    struct fault *why)
+    const char *state, const struct key_look *look, struct fault *why)
 {
 	struct table *t =
-	    table_create(list_columns, COUNT_OF(list_columns), form);
+	    table_create(list_columns, COUNT_OF(list_columns), look->form);
 	bool ok;
 
-	if (!has_header)
+	if (!look->has_header)
 		table_hide_header(t);
 	for (size_t i = key_table_count(keys); i > 0; i--) {
 		const struct key_record *r = key_table_at(keys, i - 1);
 
 		if (user != NULL && strcmp(r->user, user) != 0)
 			continue;
-		if (state != NULL &&
-		    strcmp(key_state_word(r, now_ms), state) != 0)
+		if (state != NULL && strcmp(state_word(r, look), state) != 0)
 			continue;
-		add_row(t, r, now_ms);
+		add_row(t, r, look);
 	}
 	ok = table_print(t, stdout, "keys", why);
 	table_destroy(&t);
@@ -204,14 +270,14 @@ key_list_print(const struct key_table *keys, const char *user,
 }
 
 bool
-key_show_print(const struct key_record *r, int64_t now_ms, enum table_form form,
-    struct fault *why)
+key_show_print(
+    const struct key_record *r, const struct key_look *look, struct fault *why)
 {
 	struct table *t =
-	    table_create(show_columns, COUNT_OF(show_columns), form);
+	    table_create(show_columns, COUNT_OF(show_columns), look->form);
 	bool ok;
 
-	add_row(t, r, now_ms);
+	add_row(t, r, look);
 	ok = table_print_one(t, stdout, "key", why);
 	table_destroy(&t);
 	return ok;

@@ -105,7 +105,7 @@ print_smallest_config(void)
 }
 
 struct config *
-command_load_config(const char *given, int *exit_status)
+command_load_config(const char *given, bool with_secrets, int *exit_status)
 {
 	struct config_env env = config_env_default();
 	struct diagnostics found = {0};
@@ -114,6 +114,7 @@ command_load_config(const char *given, int *exit_status)
 	struct fault why;
 	char *path;
 
+	env.without_secrets = !with_secrets;
 	*exit_status = EXIT_OK;
 	if (!config_locate(given, &path, &why)) {
 		fprintf(stderr, "weir: %s\n", why.text);

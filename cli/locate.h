@@ -29,8 +29,9 @@ MUST_CHECK bool config_locate(
 /* The environment that a configuration may refer to. */
 struct config_env config_env_default(void);
 
-/* Finds and reads the configuration; what is wrong goes to stderr.  NULL, with
- * *exit_status set, if it cannot be used.  Warnings are left to `weir check`.
- */
+/* Finds and reads the configuration; what is wrong goes to stderr.  Only who
+ * speaks to upstreams or to Redis looks its secrets up: others may have no
+ * right to them.  NULL, with *exit_status set, if it cannot be used.  Warnings
+ * are left to `weir check`. */
 MUST_CHECK struct config *command_load_config(
-    const char *given, int *exit_status);
+    const char *given, bool with_secrets, int *exit_status);

@@ -14,6 +14,7 @@
 #include "cli/command.h"
 #include "cli/locate.h"
 #include "conf/config.h"
+#include "metering/ledger_line.h"
 #include "proxy/ends.h"
 
 #include "base/banned.h"
@@ -32,7 +33,13 @@ static const struct command {
     {"key", command_key, "issue | list | show | rotate | revoke"},
     {"report", command_report,
 	"hourly | daily | weekly | monthly: tokens and money"},
-    {"help", command_help, "[exit-codes | configuration | errors]"},
+    {"tail", command_tail, "requests as they finish"},
+    {"export", command_export, "jsonl | csv: the ledger's lines"},
+    {"price", command_price, "list | import: what upstreams cost"},
+    {"ledger", command_ledger, "check: are all lines there, and right?"},
+    {"redis", command_redis,
+	"check | rebuild: the counters that gateways share"},
+    {"help", command_help, "[exit-codes | configuration | errors | ledger]"},
     {"version", command_version, "which version this is"},
 };
 
@@ -76,19 +83,22 @@ command_help(int argc, char **argv)
 		return print_page(config_reference);
 	if (strcmp(argv[1], "errors") == 0)
 		return print_page(ends_reference);
+	if (strcmp(argv[1], "ledger") == 0)
+		return print_page(ledger_fields_page);
 	if (strcmp(argv[1], "exit-codes") == 0) {
 		fputs("0    done\n"
 		      "1    failed\n"
 		      "2    wrong usage: unknown command or flag\n"
 		      "3    the check found problems\n"
 		      "4    not allowed: the files belong to somebody else\n"
-		      "5    not found: no such user, key or model\n",
+		      "5    not found: no such user, key or model\n"
+		      "130  interrupted\n",
 		    stdout);
 		return EXIT_OK;
 	}
 	fprintf(stderr,
 	    "weir: no help on '%s'; there is: exit-codes, "
-	    "configuration, errors\n",
+	    "configuration, errors, ledger\n",
 	    argv[1]);
 	return EXIT_USAGE;
 }

@@ -1,77 +1,82 @@
 /* weir report: what was used, by whom, and what it cost. */
-#include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "cli/command.h"
 #include "cli/locate.h"
 #include "cli/report_show.h"
+#include "cli/report_source.h"
+#include "cli/selection.h"
 #include "cli/table.h"
+#include "cli/when.h"
 #include "metering/price.h"
 #include "metering/report.h"
 
 #include "base/banned.h"
-
-#define DAMAGE_TOLD_MOST 10
-#define MS_PER_DAY UINT64_C(86400000)
-#define DATE_CHARS 10
 
 static const char help[] =
     "weir report hourly --since 6h\n"
     "weir report daily --since 7d --by model\n"
     "\n"
     "Usage: weir report [hourly|daily|weekly|monthly|user|model|upstream|key]\n"
+    "       weir report rebuild     make the kept sums anew from the ledger\n"
     "\n"
     "  --since WHEN      24h, 7d (whole periods), 2026-11-01, or a time with\n"
     "                    its zone; default: a day of hours, a week of days,\n"
     "                    8 weeks, 12 months, else all\n"
     "  --until WHEN      the same; what arrived then is not counted any more\n"
     "  --by LIST         user, model, upstream, key; with commas\n"
-    "  --user U, --model M   count only theirs\n"
-    "  --format FORMAT   table (default on a terminal), tsv or json\n"
+    "  --user U, --model M, --upstream S, --key K   count only theirs\n"
+    "  --format FORMAT   table (default on a terminal), tsv, json or md\n"
     "  --exact           all digits\n"
     "  --no-header       no line of titles\n"
-    "  --tz UTC|local    where days begin; default: local\n"
+    "  --tz ZONE         where days begin: Europe/Berlin, UTC, local; "
+    "default:\n"
+    "                    server.timezone of the configuration\n"
     "  --fail-over 25usd exit with 3 if it cost more\n"
+    "  --raw             read all of the ledger, not the kept sums\n"
     "  --ledger FILE     read this ledger instead of the configuration's\n"
     "  -c, --config FILE\n"
     "\n"
     "A ~ after a number: some of it is an estimate.\n";
 
-enum format { FORMAT_BY_STDOUT, FORMAT_TABLE, FORMAT_TSV, FORMAT_JSON };
+enum format {
+	FORMAT_BY_STDOUT,
+	FORMAT_TABLE,
+	FORMAT_TSV,
+	FORMAT_JSON,
+	FORMAT_MD,
+};
 
 /* What was asked for.  Texts are borrowed from argv. */
 struct request {
+	struct selection selection;
 	struct report_query query;
-	int64_t now_ms;
-	const char *since, *until, *by;
+	const char *by;
 	enum format format;
-	bool is_exact, has_header;
+	bool is_exact, has_header, is_raw, is_rebuild;
 	bool has_limit;
 	__int128 limit_pusd;
-	const char *ledger, *config;
 };
 
-static const struct {
+static const struct subject {
 	const char *word;
 	enum report_period period;
-	enum report_group by;
-	uint64_t since_ms; /* if --since is not said; 0: all */
+	enum rollup_name by;
+	int64_t since_ms; /* if --since is not said; 0: all */
 } subjects[] = {
-    {"hourly", REPORT_HOURLY, REPORT_BY_USER, MS_PER_DAY},
-    {"daily", REPORT_DAILY, REPORT_BY_MODEL, 7 * MS_PER_DAY},
-    {"weekly", REPORT_WEEKLY, REPORT_BY_MODEL, 56 * MS_PER_DAY},
-    {"monthly", REPORT_MONTHLY, REPORT_BY_MODEL, 365 * MS_PER_DAY},
-    {"user", REPORT_ALL, REPORT_BY_USER, 0},
-    {"model", REPORT_ALL, REPORT_BY_MODEL, 0},
-    {"upstream", REPORT_ALL, REPORT_BY_UPSTREAM, 0},
-    {"key", REPORT_ALL, REPORT_BY_KEY, 0},
+    {"hourly", REPORT_HOURLY, ROLLUP_USER, ROLLUP_DAY_MS},
+    {"daily", REPORT_DAILY, ROLLUP_MODEL, 7 * ROLLUP_DAY_MS},
+    {"weekly", REPORT_WEEKLY, ROLLUP_MODEL, 56 * ROLLUP_DAY_MS},
+    {"monthly", REPORT_MONTHLY, ROLLUP_MODEL, 365 * ROLLUP_DAY_MS},
+    {"user", REPORT_ALL, ROLLUP_USER, 0},
+    {"model", REPORT_ALL, ROLLUP_MODEL, 0},
+    {"upstream", REPORT_ALL, ROLLUP_UPSTREAM, 0},
+    {"key", REPORT_ALL, ROLLUP_KEY, 0},
 };
 
 #define SUBJECT_DEFAULT 1
@@ -80,8 +85,8 @@ static bool
 parse_by(struct report_query *q, const char *list, struct fault *why)
 {
 	static const char *const names[] = {
-#define X(name, member, title) [REPORT_BY_##name] = #member,
-	    REPORT_GROUPS(X)
+#define X(name, member, title) [ROLLUP_##name] = #member,
+	    ROLLUP_NAMES(X)
 #undef X
 	};
 
@@ -102,51 +107,10 @@ parse_by(struct report_query *q, const char *list, struct fault *why)
 			if (q->by[i] == g)
 				return fault_set(
 				    why, "--by names '%s' twice", names[g]);
-		q->by[q->by_count++] = (enum report_group)g;
+		q->by[q->by_count++] = (enum rollup_name)g;
 		list = *comma == ',' ? comma + 1 : NULL;
 	}
 	return true;
-}
-
-/* A date alone is midnight where days begin. */
-static bool
-parse_date(const struct report_query *q, struct slice text, int64_t *ms)
-{
-	struct tm tm;
-	time_t t;
-
-	if (!clock_parse(text, ms))
-		return false;
-	if (text.len > DATE_CHARS || q->is_utc)
-		return true;
-	t = (time_t)(*ms / 1000);
-	gmtime_r(&t, &tm);
-	tm.tm_isdst = -1;
-	*ms = mktime(&tm) * INT64_C(1000);
-	return true;
-}
-
-/* A duration counts back from now, to where a period begins if `is_whole`: the
- * first row must not look smaller than it was. */
-static bool
-parse_when(const struct request *rq, const char *name, const char *text,
-    bool is_whole, int64_t *ms, struct fault *why)
-{
-	const struct report_query *q = &rq->query;
-	uint64_t ago_ms;
-
-	if (duration_parse(slice_of(text), &ago_ms)) {
-		*ms = rq->now_ms - (int64_t)ago_ms;
-		if (is_whole && q->period != REPORT_ALL)
-			*ms = report_period_start(q->period, q->is_utc, *ms);
-		return true;
-	}
-	if (parse_date(q, slice_of(text), ms))
-		return true;
-	return fault_set(why,
-	    "%s takes a duration (24h, 7d), a date (2026-11-01) or a time "
-	    "(2026-11-01T09:00:00+01:00), not '%s'",
-	    name, text);
 }
 
 static bool
@@ -156,6 +120,7 @@ parse_format(struct request *rq, const char *text, struct fault *why)
 	    [FORMAT_TABLE] = "table",
 	    [FORMAT_TSV] = "tsv",
 	    [FORMAT_JSON] = "json",
+	    [FORMAT_MD] = "md",
 	};
 
 	for (size_t i = FORMAT_TABLE; i < COUNT_OF(names); i++) {
@@ -165,19 +130,7 @@ parse_format(struct request *rq, const char *text, struct fault *why)
 		return true;
 	}
 	return fault_set(
-	    why, "--format takes table, tsv or json, not '%s'", text);
-}
-
-static bool
-parse_zone(struct request *rq, const char *text, struct fault *why)
-{
-	rq->query.is_utc = strcmp(text, "UTC") == 0;
-	if (rq->query.is_utc || strcmp(text, "local") == 0)
-		return true;
-	return fault_set(why,
-	    "--tz takes UTC or local, not '%s'; for another zone: TZ=%s weir "
-	    "report ...",
-	    text, text);
+	    why, "--format takes table, tsv, json or md, not '%s'", text);
 }
 
 static bool
@@ -195,34 +148,26 @@ parse_limit(struct request *rq, const char *text, struct fault *why)
 }
 
 enum flag {
-	OPT_SINCE = 256,
-	OPT_UNTIL,
-	OPT_BY,
-	OPT_USER,
-	OPT_MODEL,
+	OPT_BY = SELECTION_NEXT,
 	OPT_FORMAT,
 	OPT_JSON,
 	OPT_EXACT,
 	OPT_NO_HEADER,
-	OPT_TZ,
 	OPT_FAIL_OVER,
-	OPT_LEDGER,
+	OPT_RAW,
+	OPT_REBUILD,
 };
 
 static const struct option options[] = {
-    {"since", required_argument, NULL, OPT_SINCE},
-    {"until", required_argument, NULL, OPT_UNTIL},
+    SELECTION_OPTIONS,
     {"by", required_argument, NULL, OPT_BY},
-    {"user", required_argument, NULL, OPT_USER},
-    {"model", required_argument, NULL, OPT_MODEL},
     {"format", required_argument, NULL, OPT_FORMAT},
     {"json", no_argument, NULL, OPT_JSON},
     {"exact", no_argument, NULL, OPT_EXACT},
     {"no-header", no_argument, NULL, OPT_NO_HEADER},
-    {"tz", required_argument, NULL, OPT_TZ},
     {"fail-over", required_argument, NULL, OPT_FAIL_OVER},
-    {"ledger", required_argument, NULL, OPT_LEDGER},
-    {"config", required_argument, NULL, 'c'},
+    {"raw", no_argument, NULL, OPT_RAW},
+    {"rebuild", no_argument, NULL, OPT_REBUILD},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -231,21 +176,11 @@ static bool
 take_option(
     struct request *rq, int option, const char *value, struct fault *why)
 {
+	if (selection_take(&rq->selection, option, value))
+		return true;
 	switch ((enum flag)option) {
-	case OPT_SINCE:
-		rq->since = value;
-		return true;
-	case OPT_UNTIL:
-		rq->until = value;
-		return true;
 	case OPT_BY:
 		rq->by = value;
-		return true;
-	case OPT_USER:
-		rq->query.only[REPORT_BY_USER] = value;
-		return true;
-	case OPT_MODEL:
-		rq->query.only[REPORT_BY_MODEL] = value;
 		return true;
 	case OPT_FORMAT:
 		return parse_format(rq, value, why);
@@ -258,51 +193,80 @@ take_option(
 	case OPT_NO_HEADER:
 		rq->has_header = false;
 		return true;
-	case OPT_TZ:
-		return parse_zone(rq, value, why);
 	case OPT_FAIL_OVER:
 		return parse_limit(rq, value, why);
-	case OPT_LEDGER:
-		rq->ledger = value;
+	case OPT_RAW:
+		rq->is_raw = true;
+		return true;
+	case OPT_REBUILD:
+		rq->is_rebuild = true;
 		return true;
 	}
-	rq->config = value; /* -c */
 	return true;
+}
+
+static const struct subject *
+find_subject(const char *word, struct fault *why)
+{
+	for (size_t i = 0; i < COUNT_OF(subjects); i++)
+		if (strcmp(word, subjects[i].word) == 0)
+			return &subjects[i];
+	fault_set(why,
+	    "a report is hourly, daily, weekly or monthly, or by user, model, "
+	    "upstream or key; not '%s'",
+	    word);
+	return NULL;
 }
 
 /* What the subject says, but for what was said by a flag. */
 static bool
-take_subject(struct request *rq, const char *word, struct fault *why)
+take_subject(
+    struct request *rq, const struct subject *subject, struct fault *why)
 {
 	struct report_query *q = &rq->query;
-	size_t i = 0;
 
-	while (i < COUNT_OF(subjects) && strcmp(word, subjects[i].word) != 0)
-		i++;
-	if (i == COUNT_OF(subjects))
-		return fault_set(why,
-		    "a report is hourly, daily, weekly or monthly, or by user, "
-		    "model, upstream or key; not '%s'",
-		    word);
-	q->period = subjects[i].period;
-	q->by[0] = subjects[i].by;
+	q->period = subject->period;
+	q->by[0] = subject->by;
 	q->by_count = 1;
-	if (rq->by != NULL && !parse_by(q, rq->by, why))
-		return false;
-	if (subjects[i].since_ms != 0)
-		q->since_ms = report_period_start(q->period, q->is_utc,
-		    rq->now_ms - (int64_t)subjects[i].since_ms);
-	if (rq->since != NULL &&
-	    !parse_when(rq, "--since", rq->since, true, &q->since_ms, why))
-		return false;
-	return rq->until == NULL ||
-	    parse_when(rq, "--until", rq->until, false, &q->until_ms, why);
+	return rq->by == NULL || parse_by(q, rq->by, why);
 }
 
-/* False with *status set when there is nothing more to do. */
+/* Durations count back to where a period begins: the first row must not look
+ * smaller than it was. */
 static bool
+take_times(struct request *rq, const struct subject *subject, struct fault *why)
+{
+	struct selection *s = &rq->selection;
+	struct report_query *q = &rq->query;
+	int64_t *since_ms = &s->filter.since_ms;
+	bool is_ago = false;
+
+	if (!selection_set_times(s, ROLLUP_QUARTER_MS, why))
+		return false;
+	q->is_utc = s->is_utc;
+	if (s->since == NULL && subject->since_ms != 0) {
+		*since_ms = s->now_ms - subject->since_ms;
+		is_ago = true;
+	} else if (s->since != NULL &&
+	    !when_parse("--since", s->since, s->is_utc, s->now_ms, since_ms,
+		&is_ago, why)) {
+		return false;
+	}
+	if (is_ago)
+		*since_ms = q->period == REPORT_ALL
+		    ? rollup_start(ROLLUP_QUARTER_MS, *since_ms)
+		    : report_period_start(q->period, q->is_utc, *since_ms);
+	q->filter = s->filter;
+	return true;
+}
+
+/* Reads the flags and the word.  NULL with *status set when there is nothing
+ * more to do. */
+static const struct subject *
 parse(int argc, char **argv, struct request *rq, int *status)
 {
+	const char *word = subjects[SUBJECT_DEFAULT].word;
+	const struct subject *subject = NULL;
 	struct fault why;
 	int option;
 
@@ -312,11 +276,11 @@ parse(int argc, char **argv, struct request *rq, int *status)
 		if (option == 'h') {
 			fputs(help, stdout);
 			*status = EXIT_OK;
-			return false;
+			return NULL;
 		}
 		if (option == '?') {
 			fputs("All flags: weir report --help\n", stderr);
-			return false;
+			return NULL;
 		}
 		if (!take_option(rq, option, optarg, &why))
 			goto wrong;
@@ -325,70 +289,40 @@ parse(int argc, char **argv, struct request *rq, int *status)
 		fault_set(&why, "'%s' is one word too many", argv[optind + 1]);
 		goto wrong;
 	}
-	if (take_subject(rq,
-		optind < argc ? argv[optind] : subjects[SUBJECT_DEFAULT].word,
-		&why))
-		return true;
+	if (optind < argc && strcmp(argv[optind], "rebuild") == 0)
+		rq->is_rebuild = true;
+	else if (optind < argc)
+		word = argv[optind];
+	subject = find_subject(word, &why);
+	if (subject != NULL && take_subject(rq, subject, &why))
+		return subject;
 wrong:
 	fprintf(stderr, "weir report: %s.  weir report --help\n", why.text);
-	return false;
-}
-
-/* The caller frees it.  NULL with *status set. */
-static char *
-find_ledger(const struct request *rq, int *status)
-{
-	struct config *config;
-	char *path;
-
-	if (rq->ledger != NULL)
-		return xstrdup(rq->ledger);
-	config = command_load_config(rq->config, status);
-	if (config == NULL)
-		return NULL;
-	path = xstrdup(config->ledger_path);
-	config_unref(&config);
-	return path;
-}
-
-/* What was found of the ledger itself. */
-struct found {
-	const char *path; /* borrowed */
-	bool is_there;
-	uint64_t damage_count;
-};
-
-static void
-on_damage(void *arg, uint64_t number, const char *why)
-{
-	struct found *f = arg;
-
-	if (++f->damage_count <= DAMAGE_TOLD_MOST)
-		fprintf(stderr, "%s:%" PRIu64 ": not counted: %s\n", f->path,
-		    number, why);
+	return NULL;
 }
 
 /* Says what a reader of the numbers must know.  Returns the exit status. */
 static int
-tell(
-    const struct request *rq, const struct report *r, const struct found *found)
+tell(const struct request *rq, const struct report *r,
+    const struct report_found *found)
 {
-	const struct report_row *total = report_total(r);
+	const struct rollup_sums *total = &report_total(r)->sums;
+	const char *path = rq->selection.ledger;
 	char cost[MONEY_TEXT_BYTES], limit[MONEY_TEXT_BYTES];
 
-	if (found->damage_count > 0)
+	if (found->damaged > 0)
 		fprintf(stderr,
-		    "Of %s %" PRIu64 " damaged line%s not counted.\n",
-		    found->path, found->damage_count,
-		    found->damage_count == 1 ? " is" : "s are");
-	if (!found->is_there)
+		    "Of the ledger %" PRIu64 " damaged line%s not counted.  "
+		    "weir ledger check\n",
+		    found->damaged, found->damaged == 1 ? " is" : "s are");
+	if (!found->has_ledger)
 		fprintf(stderr,
 		    "There is no ledger at %s yet: `weir serve` makes it.\n",
-		    found->path);
+		    path);
 	else if (total->requests == 0)
 		fprintf(stderr,
 		    "No request in %s fits.  A longer time: --since 30d\n",
-		    found->path);
+		    path);
 	if (!rq->has_limit || total->cost_pusd <= rq->limit_pusd)
 		return EXIT_OK;
 	money_format_short(cost, total->cost_pusd);
@@ -407,6 +341,8 @@ form_of(enum format format)
 		return TABLE_FOR_PIPES;
 	case FORMAT_JSON:
 		return TABLE_FOR_PROGRAMS;
+	case FORMAT_MD:
+		return TABLE_FOR_MARKDOWN;
 	case FORMAT_BY_STDOUT:
 		break;
 	}
@@ -415,13 +351,14 @@ form_of(enum format format)
 
 /* Reads and shows.  A ledger that is not there yet is an empty one. */
 static int
-report_on(const struct request *rq, const char *path)
+report_on(const struct request *rq)
 {
+	const struct selection *s = &rq->selection;
 	struct report *r = report_create(&rq->query);
-	struct found found = {.path = path, .is_there = true};
+	struct report_found found;
 	struct report_look look = {
 	    .query = &rq->query,
-	    .now_ms = rq->now_ms,
+	    .now_ms = s->now_ms,
 	    .form = form_of(rq->format),
 	    .is_exact = rq->is_exact,
 	    .has_header = rq->has_header,
@@ -429,12 +366,9 @@ report_on(const struct request *rq, const char *path)
 	int status = EXIT_FAILED;
 	struct fault why;
 
-	if (!report_read(r, path, on_damage, &found, &why)) {
-		found.is_there = errno != ENOENT;
-		if (found.is_there) {
-			fprintf(stderr, "weir report: %s\n", why.text);
-			goto out;
-		}
+	if (!report_fill(r, s, rq->is_raw, &found, &why)) {
+		fprintf(stderr, "weir report: %s\n", why.text);
+		goto out;
 	}
 	report_finish(r);
 	if ((report_row_count(r) > 0 || look.form != TABLE_FOR_PEOPLE) &&
@@ -451,20 +385,29 @@ out:
 int
 command_report(int argc, char **argv)
 {
-	struct request rq = {
-	    .query = {.since_ms = INT64_MIN, .until_ms = INT64_MAX},
-	    .now_ms = clock_wall_ms(),
-	    .has_header = true,
-	};
+	struct request rq = {.has_header = true};
+	const struct subject *subject;
+	struct fault why;
 	int status;
-	char *path;
 
-	if (!parse(argc, argv, &rq, &status))
+	selection_init(&rq.selection, clock_wall_ms());
+	subject = parse(argc, argv, &rq, &status);
+	if (subject == NULL)
 		return status;
-	path = find_ledger(&rq, &status);
-	if (path == NULL)
-		return status;
-	status = report_on(&rq, path);
-	free(path);
+	if (!selection_locate(&rq.selection, "report", &status))
+		goto out;
+	if (rq.is_rebuild) {
+		status = report_rebuild(&rq.selection);
+		goto out;
+	}
+	if (!take_times(&rq, subject, &why)) {
+		fprintf(
+		    stderr, "weir report: %s.  weir report --help\n", why.text);
+		status = EXIT_USAGE;
+		goto out;
+	}
+	status = report_on(&rq);
+out:
+	selection_release(&rq.selection);
 	return status;
 }

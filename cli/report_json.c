@@ -53,25 +53,29 @@ put_speed(struct json_out *o, double tokens_per_second)
 static void
 put_numbers(struct json_out *o, const struct report_row *row)
 {
-	put_count(o, "requests", row->requests);
-	put_count(o, "prompt_tokens", row->input_tokens);
-	put_count(o, "cached_tokens", row->cached_tokens);
-	put_count(o, "completion_tokens", row->output_tokens);
-	put_count(o, "local_tokens", row->local_tokens);
-	put_money(o, "cost_usd", row->cost_pusd);
-	put_money(o, "avoided_usd", row->avoided_pusd);
-	put_count(o, "cancelled", row->cancelled);
+	const struct rollup_sums *s = &row->sums;
+
+	put_count(o, "requests", s->requests);
+	put_count(o, "prompt_tokens", s->input_tokens);
+	put_count(o, "cached_tokens", s->cached_tokens);
+	put_count(o, "cache_write_tokens", s->cache_write_tokens);
+	put_count(o, "completion_tokens", s->output_tokens);
+	put_count(o, "reasoning_tokens", s->reasoning_tokens);
+	put_count(o, "local_tokens", s->local_tokens);
+	put_money(o, "cost_usd", s->cost_pusd);
+	put_money(o, "avoided_usd", s->avoided_pusd);
+	put_count(o, "cancelled", s->cancelled);
+	put_count(o, "failed", s->failed);
 	json_member_bool(o, "estimated",
-	    row->has_estimated_tokens || row->has_estimated_cost ||
-		row->has_estimated_avoided);
+	    s->estimated + s->estimated_cost + s->estimated_avoided > 0);
 	put_ttft(o, "ttft_p50_ms", row->ttft_p50_ms);
 	put_ttft(o, "ttft_p95_ms", row->ttft_p95_ms);
 	put_speed(o, row->tokens_per_second);
 }
 
 static const char *const members[] = {
-#define X(name, member, title) [REPORT_BY_##name] = #member,
-    REPORT_GROUPS(X)
+#define X(name, member, title) [ROLLUP_##name] = #member,
+    ROLLUP_NAMES(X)
 #undef X
 };
 

@@ -6,88 +6,12 @@
 #include <time.h>
 
 #include "base/attr.h"
+#include "cli/format.h"
 #include "metering/price.h"
 
 #include "base/banned.h"
 
-#define CELL_BYTES 80
-#define MS_PER_DAY INT64_C(86400000)
-
-/* Three digits, but for thousands one decimal: 2.1K, 301K, 4.10M, 14.2M. */
-static void
-format_tokens(char out[CELL_BYTES], uint64_t n)
-{
-	static const struct {
-		uint64_t below, step;
-		int decimals;
-		char suffix;
-	} forms[] = {
-	    {UINT64_C(99950), 100, 1, 'K'},
-	    {UINT64_C(999500), 1000, 0, 'K'},
-	    {UINT64_C(9995000), 10000, 2, 'M'},
-	    {UINT64_C(99950000), 100000, 1, 'M'},
-	    {UINT64_C(999500000), 1000000, 0, 'M'},
-	    {UINT64_C(9995000000), 10000000, 2, 'G'},
-	    {UINT64_C(99950000000), 100000000, 1, 'G'},
-	    {UINT64_MAX, 1000000000, 0, 'G'},
-	};
-	static const uint64_t ones[] = {1, 10, 100};
-	size_t i = 0;
-	uint64_t v, one;
-
-	if (n < 1000) {
-		snprintf(out, CELL_BYTES, "%" PRIu64, n);
-		return;
-	}
-	while (n >= forms[i].below && i < COUNT_OF(forms) - 1)
-		i++;
-	v = n / forms[i].step + (n % forms[i].step >= forms[i].step / 2);
-	one = ones[forms[i].decimals];
-	if (one == 1)
-		snprintf(out, CELL_BYTES, "%" PRIu64 "%c", v, forms[i].suffix);
-	else
-		snprintf(out, CELL_BYTES, "%" PRIu64 ".%0*" PRIu64 "%c",
-		    v / one, forms[i].decimals, v % one, forms[i].suffix);
-}
-
-static void
-format_wait(char out[CELL_BYTES], int64_t ms)
-{
-	int64_t s = (ms + 500) / 1000;
-
-	if (ms < 100)
-		snprintf(out, CELL_BYTES, "%" PRId64 "ms", ms);
-	else if (ms < 9950)
-		snprintf(out, CELL_BYTES, "%.1fs", (double)ms / 1000);
-	else if (s < 120)
-		snprintf(out, CELL_BYTES, "%" PRId64 "s", s);
-	else if (s < 3600)
-		snprintf(out, CELL_BYTES, "%" PRId64 "m %02" PRId64 "s", s / 60,
-		    s % 60);
-	else
-		snprintf(out, CELL_BYTES, "%" PRId64 "h %02" PRId64 "m",
-		    s / 3600, s / 60 % 60);
-}
-
-/* Rounded, but all of it and nothing of it are said only when they are true.
- * NULL if there is nothing to have a share of. */
-static const char *
-format_share(char out[CELL_BYTES], uint64_t part, uint64_t whole)
-{
-	double percent;
-	int shown;
-
-	if (whole == 0)
-		return NULL;
-	percent = 100.0 * (double)part / (double)whole;
-	shown = (int)(percent + 0.5);
-	if (shown <= 0 && part > 0)
-		shown = 1;
-	if (shown >= 100 && part < whole)
-		shown = 99;
-	snprintf(out, CELL_BYTES, "%d%%", shown);
-	return out;
-}
+#define CELL_BYTES FORMAT_BYTES
 
 /* Where a number of a row goes. */
 struct cell {
@@ -142,13 +66,13 @@ set_wait(const struct cell *c, int64_t ms)
 static void
 set_requests(const struct cell *c, const struct report_row *row)
 {
-	table_set_number(c->table, c->column, (int64_t)row->requests);
+	table_set_number(c->table, c->column, (int64_t)row->sums.requests);
 }
 
 static void
 set_input(const struct cell *c, const struct report_row *row)
 {
-	set_tokens(c, row->input_tokens, row->has_estimated_tokens);
+	set_tokens(c, row->sums.input_tokens, row->sums.estimated > 0);
 }
 
 static void
@@ -157,13 +81,14 @@ set_cached(const struct cell *c, const struct report_row *row)
 	char shown[CELL_BYTES];
 
 	table_set_text(c->table, c->column,
-	    format_share(shown, row->cached_tokens, row->input_tokens));
+	    format_share(
+		shown, row->sums.cached_tokens, row->sums.input_tokens));
 }
 
 static void
 set_output(const struct cell *c, const struct report_row *row)
 {
-	set_tokens(c, row->output_tokens, row->has_estimated_tokens);
+	set_tokens(c, row->sums.output_tokens, row->sums.estimated > 0);
 }
 
 static void
@@ -172,8 +97,8 @@ set_local(const struct cell *c, const struct report_row *row)
 	char shown[CELL_BYTES];
 
 	table_set_text(c->table, c->column,
-	    format_share(shown, row->local_tokens,
-		row->input_tokens + row->output_tokens));
+	    format_share(shown, row->sums.local_tokens,
+		row->sums.input_tokens + row->sums.output_tokens));
 }
 
 static void
@@ -202,41 +127,40 @@ set_speed(const struct cell *c, const struct report_row *row)
 static void
 set_cost(const struct cell *c, const struct report_row *row)
 {
-	set_money(c, row->cost_pusd, row->has_estimated_cost);
+	set_money(c, row->sums.cost_pusd, row->sums.estimated_cost > 0);
 }
 
 static void
 set_avoided(const struct cell *c, const struct report_row *row)
 {
-	set_money(c, row->avoided_pusd, row->has_estimated_avoided);
+	set_money(c, row->sums.avoided_pusd, row->sums.estimated_avoided > 0);
 }
 
 static void
 set_cancelled(const struct cell *c, const struct report_row *row)
 {
-	table_set_number(c->table, c->column, (int64_t)row->cancelled);
+	table_set_number(c->table, c->column, (int64_t)row->sums.cancelled);
 }
 
 /* Behind the period and the groups. */
 static const struct {
 	const char *title;
-	bool only_by_model;
 	void (*set)(const struct cell *c, const struct report_row *row);
 } numbers[] = {
-    {"REQUESTS", false, set_requests},
-    {"INPUT", false, set_input},
-    {"CACHED", false, set_cached},
-    {"OUTPUT", false, set_output},
-    {"LOCAL", false, set_local},
-    {"TTFT p50", true, set_ttft_p50},
-    {"p95", true, set_ttft_p95},
-    {"TOK/S", true, set_speed},
-    {"COST", false, set_cost},
-    {"AVOIDED", false, set_avoided},
-    {"CANCELLED", false, set_cancelled},
+    {"REQUESTS", set_requests},
+    {"INPUT", set_input},
+    {"CACHED", set_cached},
+    {"OUTPUT", set_output},
+    {"LOCAL", set_local},
+    {"TTFT p50", set_ttft_p50},
+    {"p95", set_ttft_p95},
+    {"TOK/S", set_speed},
+    {"COST", set_cost},
+    {"AVOIDED", set_avoided},
+    {"CANCELLED", set_cancelled},
 };
 
-#define COLUMNS_MOST (1 + REPORT_GROUP_COUNT + COUNT_OF(numbers))
+#define COLUMNS_MOST (1 + ROLLUP_NAME_COUNT + COUNT_OF(numbers))
 
 static const char *const period_titles[] = {
 #define X(name, word, title) [REPORT_##name] = title,
@@ -245,19 +169,10 @@ static const char *const period_titles[] = {
 };
 
 static const char *const group_titles[] = {
-#define X(name, member, title) [REPORT_BY_##name] = title,
-    REPORT_GROUPS(X)
+#define X(name, member, title) [ROLLUP_##name] = title,
+    ROLLUP_NAMES(X)
 #undef X
 };
-
-static bool
-is_by_model(const struct report_query *q)
-{
-	for (size_t i = 0; i < q->by_count; i++)
-		if (q->by[i] == REPORT_BY_MODEL)
-			return true;
-	return false;
-}
 
 static size_t
 name_columns(
@@ -272,9 +187,8 @@ name_columns(
 		columns[n++] = (struct table_column){
 		    group_titles[q->by[i]], NULL, TABLE_TEXT};
 	for (size_t i = 0; i < COUNT_OF(numbers); i++)
-		if (!numbers[i].only_by_model || is_by_model(q))
-			columns[n++] = (struct table_column){
-			    numbers[i].title, NULL, TABLE_NUMBER};
+		columns[n++] =
+		    (struct table_column){numbers[i].title, NULL, TABLE_NUMBER};
 	return n;
 }
 
@@ -335,8 +249,6 @@ set_numbers(struct table *t, size_t column, const struct report_look *look,
 	for (size_t i = 0; i < COUNT_OF(numbers); i++) {
 		struct cell c = {t, column, look->is_exact};
 
-		if (numbers[i].only_by_model && !is_by_model(look->query))
-			continue;
 		numbers[i].set(&c, row);
 		column++;
 	}
@@ -368,28 +280,31 @@ fill_table(
 	set_numbers(t, at + q->by_count, look, report_total(r));
 }
 
-/* What people want to know of the whole. */
+/* What people want to know of the whole: a day's cost is of the days from the
+ * first request on, or from when the report begins, but of one at least. */
 static void
 print_footer(const struct report *r, const struct report_look *look)
 {
-	const struct report_row *total = report_total(r);
+	const struct rollup_sums *total = &report_total(r)->sums;
+	const struct rollup_filter *f = &look->query->filter;
+	int64_t begin_ms = total->first_ms, end_ms = look->now_ms, span_ms;
 	char share[CELL_BYTES], a_day[MONEY_TEXT_BYTES];
-	int64_t begin_ms, end_ms, span_ms;
 
-	if (!report_span(r, &begin_ms, &end_ms))
+	if (total->requests == 0)
 		return;
-	if (begin_ms < look->query->since_ms)
-		begin_ms = look->query->since_ms;
-	end_ms = look->now_ms;
-	if (end_ms > look->query->until_ms)
-		end_ms = look->query->until_ms;
+	if (begin_ms < f->since_ms)
+		begin_ms = f->since_ms;
+	if (end_ms > f->until_ms)
+		end_ms = f->until_ms;
 	span_ms = end_ms - begin_ms;
-	if (span_ms < MS_PER_DAY)
-		span_ms = MS_PER_DAY;
+	if (span_ms < ROLLUP_DAY_MS)
+		span_ms = ROLLUP_DAY_MS;
+	if (look->form == TABLE_FOR_MARKDOWN)
+		putchar('\n');
 	if (format_share(share, total->local_tokens,
 		total->input_tokens + total->output_tokens) != NULL)
 		printf("Local %s of tokens.  ", share);
-	money_format_short(a_day, total->cost_pusd * MS_PER_DAY / span_ms);
+	money_format_short(a_day, total->cost_pusd * ROLLUP_DAY_MS / span_ms);
 	printf("Cloud %s a day.\n", a_day);
 }
 
@@ -407,8 +322,7 @@ show_table(
 	if (report_row_count(r) > 0)
 		fill_table(t, r, look);
 	ok = table_print(t, stdout, "rows", why);
-	if (look->form == TABLE_FOR_PEOPLE &&
-	    look->query->period != REPORT_HOURLY)
+	if (look->form == TABLE_FOR_PEOPLE || look->form == TABLE_FOR_MARKDOWN)
 		print_footer(r, look);
 	table_destroy(&t);
 	return ok;

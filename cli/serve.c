@@ -35,7 +35,7 @@ load_again(void *arg)
 {
 	int ignored;
 
-	return command_load_config(arg, &ignored);
+	return command_load_config(arg, true, &ignored);
 }
 
 static void
@@ -95,7 +95,7 @@ command_serve(int argc, char **argv)
 	}
 	log_setup(most, getenv("JOURNAL_STREAM") != NULL);
 	notify_setup(getenv("NOTIFY_SOCKET"));
-	if ((config = command_load_config(given, &status)) == NULL)
+	if ((config = command_load_config(given, true, &status)) == NULL)
 		return status;
 	server.arg = given;
 	if (!server_run(config, &server, &why)) {

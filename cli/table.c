@@ -171,7 +171,8 @@ static bool
 add_columns(struct libscols_table *lines, const struct table *t)
 {
 	for (size_t i = 0; i < t->column_count; i++) {
-		bool is_left = t->columns[i].kind == TABLE_TEXT;
+		bool is_left = t->columns[i].kind == TABLE_TEXT ||
+		    t->columns[i].kind == TABLE_RAW;
 
 		if (t->columns[i].title == NULL)
 			continue;
@@ -214,6 +215,48 @@ print_for_people(const struct table *t, FILE *out)
 	ok = ok && scols_print_table(lines) == 0;
 	scols_unref_table(lines);
 	return ok;
+}
+
+/* What would end the cell, begin a tag or a link, or is no character, is
+ * written so that it is only seen. */
+static void
+put_markdown(FILE *out, const char *text)
+{
+	for (; *text != '\0'; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c < 0x20 || c == 0x7f)
+			fprintf(out, "\\\\x%02x", c);
+		else if (strchr("|\\<>[]`*_~", c) != NULL)
+			fprintf(out, "\\%c", c);
+		else
+			putc(c, out);
+	}
+}
+
+static void
+print_for_markdown(const struct table *t, FILE *out)
+{
+	for (size_t i = 0; i < t->column_count; i++)
+		if (t->columns[i].title != NULL)
+			fprintf(out, "| %s ", t->columns[i].title);
+	fputs("|\n", out);
+	for (size_t i = 0; i < t->column_count; i++)
+		if (t->columns[i].title != NULL)
+			fputs(t->columns[i].kind == TABLE_TEXT ? "| --- "
+							       : "| ---: ",
+			    out);
+	fputs("|\n", out);
+	for (size_t row = 0; row < t->row_count; row++) {
+		for (size_t i = 0; i < t->column_count; i++) {
+			if (t->columns[i].title == NULL)
+				continue;
+			fputs("| ", out);
+			put_markdown(out, shown(cell_at(t, row, i)));
+			putc(' ', out);
+		}
+		fputs("|\n", out);
+	}
 }
 
 /* A tab or a line end inside a value would make two of it. */
@@ -334,6 +377,9 @@ table_print(
 	case TABLE_FOR_PEOPLE:
 		if (!print_for_people(t, out))
 			return fault_errno(why, "cannot write the table");
+		break;
+	case TABLE_FOR_MARKDOWN:
+		print_for_markdown(t, out);
 		break;
 	case TABLE_FOR_PIPES:
 		print_for_pipes(t, out);

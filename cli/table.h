@@ -19,6 +19,7 @@
 
 enum table_form {
 	TABLE_FOR_PEOPLE,   /* aligned; stdout is a terminal */
+	TABLE_FOR_MARKDOWN, /* what people see, as a table of Markdown */
 	TABLE_FOR_PIPES,    /* a header, then values, separated by tabs */
 	TABLE_FOR_PROGRAMS, /* {"schema":1,"<rows>":[{…},…]} */
 };

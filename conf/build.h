@@ -40,17 +40,23 @@ struct build {
 
 /* The sections, in the order in which they need each other. */
 void build_server(struct build *b);
+void build_ledger(struct build *b); /* with redis */
 void build_upstreams(struct build *b);
 void build_models(struct build *b); /* with prices */
 void build_users(struct build *b);  /* with limits */
 
-/* Takes the prices of one upstream's model; an empty list if there are none.
- * `needs_output`: an entry without an output price is an error. */
+/* The prices of one upstream's model, after build_all_prices(); an empty list
+ * if there are none.  `needs_output`: an entry without an output price is an
+ * error. */
 struct price_list build_prices(struct build *b, const char *upstream,
     const char *model, bool needs_output);
 
-/* Tells of prices that belong to no upstream. */
-void build_prices_check(struct build *b);
+/* Reads a list of prices, which lives in `a`; values that are not valid count
+ * as not said. */
+struct price_list prices_read(struct arena *a, const struct node *entries);
+
+/* Takes the whole section, and tells of prices that belong to no upstream. */
+void build_all_prices(struct build *b);
 
 /* Sets what a model's and a route's params come to. */
 struct params_config build_params(

@@ -219,7 +219,7 @@ build_models(struct build *b)
 	const struct node *section = node_get(b->root, "models");
 	struct name_index *names = &b->c->memory->models;
 
-	build_prices_check(b);
+	build_all_prices(b);
 	if (section == NULL || section->kind != NODE_MAP)
 		return;
 	name_index_init(names, b->arena, count_names(section));

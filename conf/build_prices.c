@@ -7,6 +7,8 @@
 
 #include "base/banned.h"
 
+#define PRICES_MOST 1000 /* of one model */
+
 /* A token's price; what is not said costs as much as `or_else`. */
 static int64_t
 token_price(const struct node *entry, const char *path, const char *key,
@@ -37,35 +39,93 @@ build_price(const struct node *entry)
 	return p;
 }
 
+/* Reads the entries of one model; those that are no entries have been told. */
 struct price_list
-build_prices(
-    struct build *b, const char *upstream, const char *model, bool needs_output)
+prices_read(struct arena *a, const struct node *entries)
 {
-	const struct node *entries =
-	    node_get(node_get(node_get(b->root, "prices"), upstream), model);
 	struct price_list l = {0};
 
 	if (entries == NULL || entries->kind != NODE_LIST)
 		return l;
-	l.prices = arena_alloc(b->arena, entries->count * sizeof *l.prices);
-	for (size_t i = 0; i < entries->count; i++) {
-		const struct node *entry = entries->items[i];
+	l.prices = arena_alloc(a, entries->count * sizeof *l.prices);
+	for (size_t i = 0; i < entries->count; i++)
+		if (entries->items[i]->kind == NODE_MAP)
+			l.prices[l.count++] = build_price(entries->items[i]);
+	return l;
+}
 
-		if (entry->kind != NODE_MAP)
-			continue; /* has been told */
-		if (needs_output && node_get(entry, "output") == NULL)
-			build_error(b, entry,
+static const struct node *
+entries_of(const struct build *b, const char *upstream, const char *model)
+{
+	return node_get(node_get(node_get(b->root, "prices"), upstream), model);
+}
+
+struct price_list
+build_prices(
+    struct build *b, const char *upstream, const char *model, bool needs_output)
+{
+	const struct node *entries = entries_of(b, upstream, model);
+
+	for (size_t i = 0; needs_output && entries != NULL &&
+	     entries->kind == NODE_LIST && i < entries->count;
+	     i++)
+		if (entries->items[i]->kind == NODE_MAP &&
+		    node_get(entries->items[i], "output") == NULL)
+			build_error(b, entries->items[i],
 			    "this price has no output, which '%s' charges for",
 			    model);
-		l.prices[l.count++] = build_price(entry);
+	for (size_t i = 0; i < b->c->priced_model_count; i++) {
+		const struct priced_model *m = &b->c->priced_models[i];
+
+		if (strcmp(m->upstream, upstream) == 0 &&
+		    strcmp(m->model, model) == 0)
+			return m->list;
 	}
-	return l;
+	return (struct price_list){0};
+}
+
+static bool
+is_valid_time(const struct node *entry)
+{
+	const struct node *from = node_get(entry, "from");
+	const struct node *hours = node_get(entry, "hours");
+
+	return entry->kind == NODE_MAP &&
+	    (from == NULL || setting_is_valid(from, "prices.*.*[].from")) &&
+	    (hours == NULL || setting_is_valid(hours, "prices.*.*[].hours"));
+}
+
+/* Which of two prices holds must not hang on their order in the file.  `list`
+ * has the maps among `entries`. */
+static void
+check_conflicts(
+    struct build *b, const struct node *entries, const struct price_list *list)
+{
+	const struct node **at =
+	    arena_alloc(b->arena, list->count * sizeof(void *));
+	size_t count = 0;
+
+	for (size_t i = 0; i < entries->count; i++)
+		if (entries->items[i]->kind == NODE_MAP)
+			at[count++] = entries->items[i];
+	for (size_t i = 1; i < count; i++) {
+		size_t j = 0;
+
+		while (j < i &&
+		    !price_conflicts(&list->prices[i], &list->prices[j]))
+			j++;
+		if (j < i && is_valid_time(at[i]) && is_valid_time(at[j]))
+			build_error(b, at[i],
+			    "the price in line %u is from the same day on, and "
+			    "for the same hours",
+			    at[j]->line);
+	}
 }
 
 /* Prices of some hours alone would leave the others free. */
 static void
-check_entries(
-    struct build *b, const struct node *key, const struct node *entries)
+check_entries(struct build *b, const struct node *key,
+    const struct node *entries, const struct price_list *list)
 {
 	bool is_whole = false;
 
@@ -81,26 +141,58 @@ check_entries(
 		    "the prices of '%s' are for some hours only; add one "
 		    "without hours for the others",
 		    key->text.p);
+	if (entries->count <= PRICES_MOST)
+		check_conflicts(b, entries, list);
+	else
+		build_error(
+		    b, key, "more than %d prices of one model", PRICES_MOST);
+}
+
+static void
+build_upstream_prices(
+    struct build *b, const struct node *upstream, const struct node *models)
+{
+	struct config *c = b->c;
+
+	for (size_t i = 0; i < models->count; i++) {
+		struct priced_model *m =
+		    &c->priced_models[c->priced_model_count++];
+
+		m->upstream = upstream->text.p;
+		m->model = models->keys[i]->text.p;
+		m->list = prices_read(b->arena, models->items[i]);
+		check_entries(b, models->keys[i], models->items[i], &m->list);
+	}
+}
+
+static size_t
+count_models(const struct node *prices)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < prices->count; i++)
+		if (prices->items[i]->kind == NODE_MAP)
+			count += prices->items[i]->count;
+	return count;
 }
 
 void
-build_prices_check(struct build *b)
+build_all_prices(struct build *b)
 {
 	const struct node *prices = node_get(b->root, "prices");
 
 	if (prices == NULL || prices->kind != NODE_MAP)
 		return;
 	b->c->price_list_count = prices->count;
+	b->c->priced_models = arena_alloc(
+	    b->arena, count_models(prices) * sizeof *b->c->priced_models);
 	for (size_t i = 0; i < prices->count; i++) {
-		const struct node *models = prices->items[i];
-
 		if (name_index_find(&b->c->memory->upstreams,
 			prices->keys[i]->text) == SIZE_MAX)
 			build_undefined(b, prices->keys[i], "upstream",
 			    &b->c->memory->upstreams);
-		if (models->kind != NODE_MAP)
-			continue;
-		for (size_t j = 0; j < models->count; j++)
-			check_entries(b, models->keys[j], models->items[j]);
+		if (prices->items[i]->kind == NODE_MAP)
+			build_upstream_prices(
+			    b, prices->keys[i], prices->items[i]);
 	}
 }

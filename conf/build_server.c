@@ -82,7 +82,6 @@ static void
 build_paths(struct build *b, const struct node *server)
 {
 	struct server_config *s = &b->c->server;
-	const struct node *ledger = node_get(b->root, "ledger");
 	const char *admin = setting_text(server, "server.admin");
 
 	s->state_dir = setting_path(b, server, "server.state_dir");
@@ -95,10 +94,6 @@ build_paths(struct build *b, const struct node *server)
 	else
 		s->admin =
 		    arena_printf(b->arena, "unix:%s/admin.sock", s->state_dir);
-	b->c->ledger_path = setting_path(b, ledger, "ledger.path");
-	if (b->c->ledger_path == NULL)
-		b->c->ledger_path =
-		    arena_printf(b->arena, "%s/usage.jsonl", s->state_dir);
 }
 
 void
@@ -110,6 +105,7 @@ build_server(struct build *b)
 
 	build_listen(b, server);
 	build_paths(b, server);
+	s->timezone = setting_text(server, "server.timezone");
 	s->metrics = setting_text(server, "server.metrics");
 	s->workers = (uint32_t)setting_number(server, "server.workers");
 	s->max_connections =

@@ -9,25 +9,6 @@
 
 #include "base/banned.h"
 
-/* Where an API is, under the base and, if `from_origin` is set, for the kind
- * that has it elsewhere. */
-static const char *const api_tails[API_COUNT] = {
-    [API_CHAT] = "/chat/completions",
-    [API_COMPLETIONS] = "/completions",
-    [API_EMBEDDINGS] = "/embeddings",
-    [API_RERANK] = "/rerank",
-    [API_RESPONSES] = "/responses",
-    [API_MESSAGES] = "/messages",
-    [API_COUNT_TOKENS] = "/messages/count_tokens",
-};
-
-/* TEI has its OpenAI routes under /v1, and /rerank beside that. */
-static const char *
-kind_target(enum server_kind kind, enum server_api api)
-{
-	return kind == KIND_TEI && api == API_RERANK ? "/rerank" : NULL;
-}
-
 static void
 build_targets(
     struct build *b, struct upstream_config *u, const struct node *map)
@@ -41,10 +22,10 @@ build_targets(
 		const char *said = setting_text(paths, key);
 
 		if (said == NULL)
-			said = kind_target(u->kind, api);
+			said = kind_path(u->kind, api);
 		u->paths[i] = said != NULL ? said
 					   : arena_printf(b->arena, "%s%s",
-						 u->base_path, api_tails[i]);
+						 u->base_path, api_path(api));
 	}
 }
 
@@ -74,8 +55,8 @@ build_url(struct build *b, struct upstream_config *u, const struct node *map)
 	u->host_header = copy(b, url.authority);
 	if (url.has_path)
 		u->base_path = copy(b, url.path);
-	else if (u->kind != KIND_INFINITY)
-		u->base_path = "/v1";
+	else
+		u->base_path = kind_base(u->kind);
 }
 
 /* A price list says that money is due even where `paid` does not. */
@@ -88,7 +69,7 @@ build_paid(
 	    node_get(node_get(b->root, "prices"), u->name) != NULL;
 
 	if (!setting_is_valid(paid, "upstreams.*.paid"))
-		return has_prices || kind_is_cloud(u->kind);
+		return has_prices || kind_has(u->kind, KIND_IS_CLOUD);
 	if (has_prices && !setting_flag(map, "upstreams.*.paid"))
 		build_warning(b, paid,
 		    "upstream '%s' has a price list, so it costs money all the "
@@ -146,6 +127,8 @@ build_upstream(
 	build_timeouts(u, node_get(map, "timeouts"));
 	u->api_key = setting_secret(b, map, "upstreams.*.api_key");
 	u->is_paid = build_paid(b, u, map);
+	u->drains = strcmp(setting_text(map, "upstreams.*.on_disconnect"),
+			"drain") == 0;
 	u->max_inflight =
 	    (uint32_t)setting_number(map, "upstreams.*.max_inflight");
 }

@@ -105,6 +105,7 @@ build_all(struct config *c, const struct node *root,
 	struct build b = {c, a, env, root, folder_of(a, c->path), found};
 
 	build_server(&b);
+	build_ledger(&b);
 	build_upstreams(&b);
 	build_models(&b);
 	build_users(&b);

@@ -21,7 +21,9 @@
 #include "base/text.h"
 #include "conf/diagnostic.h"
 #include "metering/kind.h"
+#include "metering/ledger.h"
 #include "metering/price.h"
+#include "metering/redis_options.h"
 
 #define CONFIG_FILE_MOST_BYTES (1u << 20)
 #define CONFIG_DEPTH_MOST 32
@@ -42,6 +44,7 @@ struct server_config {
 	const char *state_dir; /* absolute */
 	const char *admin;     /* "unix:/path" */
 	const char *metrics;   /* address:port or NULL */
+	const char *timezone;  /* IANA's name, or "UTC" */
 	uint64_t drain_ms;
 	struct address_list *allow_from;      /* empty: everyone */
 	struct address_list *trusted_proxies; /* empty: nobody */
@@ -65,6 +68,7 @@ struct upstream_config {
 	const char *ca_file;   /* or NULL: the system's */
 	uint32_t max_inflight; /* CONFIG_UNLIMITED */
 	bool is_paid;
+	bool drains; /* an answer whose client has gone is read on */
 	uint64_t connect_ms, first_token_ms, gap_ms, total_ms, idle_ms;
 };
 
@@ -110,6 +114,12 @@ struct route_config {
 	struct price_list prices;    /* empty: free */
 };
 
+/* What the section prices says of one upstream's model, used or not. */
+struct priced_model {
+	const char *upstream, *model;
+	struct price_list list;
+};
+
 enum model_type { MODEL_CHAT, MODEL_EMBEDDING, MODEL_RERANK };
 
 struct model_config {
@@ -142,6 +152,14 @@ struct user_config {
 	bool paid_routes;
 };
 
+struct ledger_config {
+	const char *path;
+	enum ledger_fsync fsync;
+	uint64_t rotate_bytes; /* 0: never */
+	bool rotates_daily;    /* in UTC */
+	bool compresses;       /* what was rotated */
+};
+
 struct config {
 	unsigned refs; /* atomic */
 	const char *path;
@@ -152,8 +170,12 @@ struct config {
 	size_t model_count;
 	struct user_config *users;
 	size_t user_count;
-	size_t price_list_count;
-	const char *ledger_path;
+	size_t price_list_count; /* upstreams with prices */
+	struct priced_model *priced_models;
+	size_t priced_model_count;
+	struct ledger_config ledger;
+	bool has_redis;
+	struct redis_options redis; /* its password is a secret */
 	struct config_memory
 	    *memory; /* owns all of the above; its own affair */
 };
@@ -164,6 +186,9 @@ struct config_env {
 	/* Looks up ${env:NAME}; NULL if it is not set. */
 	const char *(*env)(const char *name);
 	const char *credentials_dir; /* for ${credential:NAME}, or NULL */
+	/* Secrets are not looked up, they read as "": for who only wants to
+	 * know the rest, and may have no right to them. */
+	bool without_secrets;
 };
 
 /* Reads and checks the file at `path`.  Everything found goes into `found`

@@ -23,7 +23,7 @@
 #define REQUIRED (KEY_ACTS | KEY_REQUIRED)
 #define LATER 0u
 
-#define X(name, text, is_cloud, health) text " "
+#define X(name, text, base, health, traits) text " "
 static const char server_kinds[] = SERVER_KINDS(X);
 #undef X
 
@@ -98,6 +98,8 @@ const struct key config_keys[] = {
     {"server.admin", TYPE_SOCKET, LATER, NULL, 0, 0, NULL,
 	"The socket that the command line talks to. Where nothing is said, "
 	"`admin.sock` in the state directory."},
+    {"server.timezone", TYPE_ZONE, ACTS, "UTC", 0, 0, NULL,
+	"The time zone of days and months in reports."},
     {"server.drain", TYPE_DURATION, ACTS, "30s", 0, DAY, NULL,
 	"How long answers under way may take to end when the gateway stops."},
     {"server.allow_from", TYPE_RANGE, ACTS | KEY_LIST, NULL, 0, 0, NULL,
@@ -143,7 +145,7 @@ const struct key config_keys[] = {
     {"upstreams.*.paths", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
 	"Where single routes are, if not under the url; counted from the "
 	"server's root."},
-#define X(name, text, streams)                                           \
+#define X(name, text, path, streams)                                     \
 	{"upstreams.*.paths." text, TYPE_TARGET, ACTS, NULL, 0, 0, NULL, \
 	    "Where " text " requests go."},
     SERVER_APIS(X)
@@ -171,9 +173,11 @@ const struct key config_keys[] = {
 	"Places that one user may take."},
     {"upstreams.*.kv_tokens", TYPE_TOKENS, LATER, NULL, 1, MOST, NULL,
 	"Tokens that its cache holds for all requests together."},
-    {"upstreams.*.on_disconnect", TYPE_WORD, LATER, "cancel", 0, 0,
+    {"upstreams.*.on_disconnect", TYPE_WORD, ACTS, "cancel", 0, 0,
 	"cancel drain",
-	"What becomes of a request whose client has gone away."},
+	"What becomes of a request whose client has gone away in the middle of "
+	"its answer: it is given up at once, or read on for at most 30 s to "
+	"learn its exact tokens."},
 
     {"models", TYPE_NAMES, ACTS, NULL, 0, 0, NULL,
 	"What clients may ask for, by name; anything else is 404."},
@@ -298,21 +302,36 @@ const struct key config_keys[] = {
     {"ledger.path", TYPE_PATH, RESTARTS, NULL, 0, 0, NULL,
 	"The file. Where nothing is said, `usage.jsonl` in the state "
 	"directory."},
-    {"ledger.fsync", TYPE_WORD, LATER, "everysec", 0, 0,
-	"everysec always never", "How soon a line is safe from a power loss."},
-    {"ledger.rotate", TYPE_SIZE, LATER | KEY_OFF, NULL, MIB, 1024 * GIB, NULL,
-	"The size at which a new file is begun."},
+    {"ledger.fsync", TYPE_WORD, RESTARTS, "everysec", 0, 0,
+	"everysec always never",
+	"How soon a line is safe from a power loss: within a second, before "
+	"its answer ends, or when the system sees fit."},
+    {"ledger.rotate", TYPE_SIZE, ACTS | KEY_OFF, "256MiB", MIB, 1024 * GIB,
+	NULL, "The size at which a new file is begun."},
+    {"ledger.rotate_daily", TYPE_BOOL, ACTS, "false", 0, 0, NULL,
+	"Whether a new file is begun with each day, in UTC."},
+    {"ledger.compress", TYPE_BOOL, ACTS, "true", 0, 0, NULL,
+	"Whether files that were rotated are gzipped."},
 
-    {"redis", TYPE_MAP, LATER, NULL, 0, 0, NULL,
+    {"redis", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
 	"Where several gateways count together."},
-    {"redis.url", TYPE_REDIS_URL, LATER | KEY_REQUIRED, NULL, 0, 0, NULL,
+    {"redis.url", TYPE_REDIS_URL, RESTARTS | KEY_REQUIRED, NULL, 0, 0, NULL,
 	"The server."},
-    {"redis.tls", TYPE_BOOL, LATER, "false", 0, 0, NULL,
-	"Whether the connection is encrypted."},
-    {"redis.password", TYPE_SECRET, LATER, NULL, 0, 0, NULL,
+    {"redis.tls", TYPE_BOOL, RESTARTS, "false", 0, 0, NULL,
+	"Whether the connection is encrypted; `rediss://` says so too."},
+    {"redis.ca_file", TYPE_PATH, RESTARTS, NULL, 0, 0, NULL,
+	"Certificates that vouch for it, in PEM. Where nothing is said, the "
+	"system's."},
+    {"redis.username", TYPE_TEXT, RESTARTS, NULL, 0, 0, NULL,
+	"Who we are there. Where nothing is said, the default user."},
+    {"redis.password", TYPE_SECRET, RESTARTS, NULL, 0, 0, NULL,
 	"The password that the server wants from us."},
-    {"redis.prefix", TYPE_TEXT, LATER, "weir:", 0, 0, NULL,
-	"What the names of all our entries begin with."},
+    {"redis.prefix", TYPE_NAME, RESTARTS, "weir", 0, 0, NULL,
+	"What the names of all our entries begin with, in braces; gateways "
+	"with the same one count together."},
+    {"redis.name", TYPE_NAME, RESTARTS, NULL, 0, 0, NULL,
+	"What this gateway is called among those. Where nothing is said, the "
+	"machine's name."},
 
     {"compat", TYPE_MAP, LATER, NULL, 0, 0, NULL,
 	"For clients of other gateways."},

@@ -34,6 +34,7 @@
 	X(PATH, "path",                                                      \
 	    "a file; taken from the configuration's folder "                 \
 	    "unless it begins with `/`")                                     \
+	X(ZONE, "time zone", "a name like `Europe/Berlin`, or `UTC`")        \
 	X(TARGET, "target", "a path on the server, beginning with `/`")      \
 	X(URL, "url",                                                        \
 	    "`http://` or `https://`; or `${env:NAME}`, "                    \

@@ -107,6 +107,8 @@ setting_secret(struct build *b, const struct node *map, const char *path)
 		return NULL;
 	if (!reference_is_in(n->text))
 		return n->text.p;
+	if (k->type == TYPE_SECRET && b->env->without_secrets)
+		return "";
 	if (reference_parse(n->text, &r, &why) &&
 	    reference_resolve(&r, b->env, b->folder, &value, &why))
 		secret = keep_secret(b, &value);

@@ -230,15 +230,22 @@ url_read(struct slice text, struct url *out, struct fault *why)
 }
 
 bool
-url_check_redis(struct slice text, struct fault *why)
+url_read_redis(struct slice text, struct redis_url *out, struct fault *why)
 {
 	struct slice rest = text;
+	struct url u = {.port = 6379};
+	const char *slash;
+	uint64_t db = 0;
 
-	if (take(&rest, "unix:"))
+	*out = (struct redis_url){0};
+	if (take(&rest, "unix:")) {
+		out->path = rest;
 		return rest.len > 0 && rest.p[0] == '/'
 		    ? true
 		    : fault_set(why, "unix: is followed by a path");
-	if (!take(&rest, "redis://") && !take(&rest, "rediss://"))
+	}
+	out->is_tls = take(&rest, "rediss://");
+	if (!out->is_tls && !take(&rest, "redis://"))
 		return fault_set(why,
 		    "must begin with redis://, rediss:// or "
 		    "unix:/");
@@ -246,7 +253,22 @@ url_check_redis(struct slice text, struct fault *why)
 		return fault_set(why,
 		    "must not hold a user or a password; use "
 		    "password: ${…}");
-	if (rest.len == 0 || rest.p[0] == '/' || rest.p[0] == ':')
+	slash = memchr(rest.p, '/', rest.len);
+	u.authority = rest;
+	if (slash != NULL) {
+		u.authority.len = (size_t)(slash - rest.p);
+		rest.p += u.authority.len + 1;
+		rest.len -= u.authority.len + 1;
+		if (rest.len > 0 && !text_to_u64(rest, 1000000, &db))
+			return fault_set(
+			    why, "has no number of a database behind its /");
+	}
+	if (u.authority.len == 0)
 		return fault_set(why, "has no host");
+	if (!read_authority(&u, why))
+		return false;
+	out->host = u.host;
+	out->port = u.port;
+	out->db = (unsigned)db;
 	return true;
 }

@@ -26,8 +26,18 @@ struct url {
  * address, a number for a host that is no IP address. */
 MUST_CHECK bool url_read(struct slice text, struct url *out, struct fault *why);
 
-/* Checks redis://host[:port][/db], rediss://… or unix:/path. */
-MUST_CHECK bool url_check_redis(struct slice text, struct fault *why);
+struct redis_url {
+	struct slice path; /* of a unix socket; p is NULL: it is a host */
+	struct slice host; /* without brackets; borrowed, like all here */
+	uint16_t port;
+	unsigned db;
+	bool is_tls;
+};
+
+/* Reads redis://host[:port][/db], rediss://… or unix:/path.  False with the
+ * reason, which never quotes the url. */
+MUST_CHECK bool url_read_redis(
+    struct slice text, struct redis_url *out, struct fault *why);
 
 /* True if it can stand in a request line as it is: printable ASCII, no ?, #, or
  * segments . and .. */

@@ -374,6 +374,7 @@ value_read(
 	case TYPE_TEXT:
 	case TYPE_NAME:
 	case TYPE_PATH:
+	case TYPE_ZONE:
 	case TYPE_TARGET:
 	case TYPE_URL:
 	case TYPE_REDIS_URL:

@@ -2,7 +2,9 @@
 #include "conf/values.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "auth/address.h"
@@ -130,16 +132,37 @@ refuse_reference(struct slice text, struct fault *why)
 	    "password");
 }
 
+/* The system's table of zones has a file for each. */
+static bool
+check_zone(struct slice text, struct fault *why)
+{
+	char path[256], shown[QUOTED_BYTES];
+	struct stat st;
+	bool is_clean = text.len > 0 && text.len < 128 && text.p[0] != '/' &&
+	    memmem(text.p, text.len, "..", 2) == NULL;
+
+	snprintf(path, sizeof path, "/usr/share/zoneinfo/%.*s",
+	    is_clean ? (int)text.len : 0, text.p);
+	if (slice_is(text, "UTC") ||
+	    (is_clean && stat(path, &st) == 0 && S_ISREG(st.st_mode)))
+		return true;
+	return fault_set(why,
+	    "%s is no time zone of this machine; one looks like Europe/Berlin "
+	    "(timedatectl list-timezones; package tzdata)",
+	    quoted(text, shown));
+}
+
 static bool
 check_url(const struct key *k, struct slice text, struct fault *why)
 {
 	struct reference r;
+	struct redis_url redis;
 	struct url u;
 
 	if (reference_is_in(text))
 		return reference_parse(text, &r, why);
 	return k->type == TYPE_URL ? url_read(text, &u, why)
-				   : url_check_redis(text, why);
+				   : url_read_redis(text, &redis, why);
 }
 
 static bool
@@ -185,6 +208,8 @@ value_check_text(const struct key *k, struct slice text, struct fault *why)
 		return check_version(text, why);
 	if (k->type == TYPE_NAME)
 		return name_check(text, why);
+	if (k->type == TYPE_ZONE)
+		return check_zone(text, why);
 	if (k->type == TYPE_TARGET)
 		return check_target(text, why);
 	if (k->type == TYPE_LISTEN)

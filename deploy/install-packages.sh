@@ -16,11 +16,11 @@ needed_for() {
 	case $1 in
 	build)
 		echo gcc libc6-dev make=make cmake=cmake pkg-config python3
-		echo libevent-dev libyaml-dev libjansson-dev libsmartcols-dev
+		echo libevent-dev libyaml-dev libjansson-dev libsmartcols-dev libhiredis-dev
 		echo libssl-dev zlib1g-dev libcmocka-dev
 		;;
 	demo) echo curl=curl ;;
-	test) echo python3-pytest openssl=openssl node=nodejs npm=npm ;;
+	test) echo python3-pytest openssl=openssl strace=strace redis-server node=nodejs npm=npm ;;
 	fuzz) echo clang=clang libclang-rt-dev llvm ;;
 	bench) echo nginx haproxy util-linux python3 ;;
 	lint) echo clang-format-14 systemd-analyze=systemd ;;

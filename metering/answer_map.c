@@ -10,9 +10,11 @@
  * after one or two comparisons. */
 #define KEYS(X)                                                       \
 	X(4, CODE, "code")                                            \
+	X(4, COST, "cost")                                            \
 	X(4, DATA, "data")                                            \
 	X(4, DONE, "done")                                            \
 	X(4, ITEM, "item")                                            \
+	X(4, META, "meta")                                            \
 	X(4, STOP, "stop")                                            \
 	X(4, TEXT, "text")                                            \
 	X(4, TYPE, "type")                                            \
@@ -20,10 +22,12 @@
 	X(5, DELTA, "delta")                                          \
 	X(5, ERROR, "error")                                          \
 	X(5, FAULT, "fault")                                          \
+	X(5, INDEX, "index")                                          \
 	X(5, INPUT, "input")                                          \
 	X(5, USAGE, "usage")                                          \
 	X(6, DETAIL, "detail")                                        \
 	X(6, OUTPUT, "output")                                        \
+	X(6, TOKENS, "tokens")                                        \
 	X(6, X_GROQ, "x_groq")                                        \
 	X(7, CACHE_N, "cache_n")                                      \
 	X(7, CHOICES, "choices")                                      \
@@ -44,6 +48,7 @@
 	X(10, TRANSCRIPT, "transcript")                               \
 	X(11, PREDICTED_N, "predicted_n")                             \
 	X(12, AUDIO_TOKENS, "audio_tokens")                           \
+	X(12, BILLED_UNITS, "billed_units")                           \
 	X(12, INPUT_TOKENS, "input_tokens")                           \
 	X(12, PARTIAL_JSON, "partial_json")                           \
 	X(12, TOTAL_TOKENS, "total_tokens")                           \
@@ -57,6 +62,7 @@
 	X(16, TOKENS_EVALUATED, "tokens_evaluated")                   \
 	X(16, TOKENS_PREDICTED, "tokens_predicted")                   \
 	X(17, COMPLETION_TOKENS, "completion_tokens")                 \
+	X(17, COST_TICKS, "cost_in_usd_ticks")                        \
 	X(17, PROMPT_EVAL_COUNT, "prompt_eval_count")                 \
 	X(17, REASONING_CONTENT, "reasoning_content")                 \
 	X(18, CACHE_WRITE_TOKENS, "cache_write_tokens")               \
@@ -87,6 +93,7 @@ static const uint8_t map[LAST_LIST + 1][KEY_COUNT] =
 	    {
 		[KEY_CHOICES] = AT_CHOICES,
 		[KEY_USAGE] = AT_USAGE,
+		[KEY_META] = AT_META,
 		[KEY_X_GROQ] = AT_GROQ,
 		[KEY_TIMINGS] = AT_TIMINGS,
 		[KEY_TYPE] = AT_TYPE,
@@ -158,6 +165,25 @@ static const uint8_t map[LAST_LIST + 1][KEY_COUNT] =
 		[KEY_CACHE_CREATION] = COUNT_CACHE_CREATION,
 		[KEY_REASONING_TOKENS] = COUNT_REASONING,
 		[KEY_ITERATIONS] = AT_ITERATIONS,
+		[KEY_BILLED_UNITS] = AT_BILLED,
+		[KEY_TOKENS] = AT_TOKENS,
+		[KEY_COST] = AT_COST,
+		[KEY_COST_TICKS] = AT_TICKS,
+	    },
+	[AT_META] =
+	    {
+		[KEY_BILLED_UNITS] = AT_BILLED,
+		[KEY_TOKENS] = AT_TOKENS,
+	    },
+	[AT_BILLED] =
+	    {
+		[KEY_INPUT_TOKENS] = COUNT_BILLED_INPUT,
+		[KEY_OUTPUT_TOKENS] = COUNT_BILLED_OUTPUT,
+	    },
+	[AT_TOKENS] =
+	    {
+		[KEY_INPUT_TOKENS] = COUNT_INPUT,
+		[KEY_OUTPUT_TOKENS] = COUNT_OUTPUT,
 	    },
 	[AT_IN_DETAILS] =
 	    {
@@ -203,6 +229,7 @@ static const uint8_t map[LAST_LIST + 1][KEY_COUNT] =
 	[AT_ITEM] = {[KEY_TYPE] = AT_ITEM_TYPE},
 	[AT_CHOICES] =
 	    {
+		[KEY_INDEX] = AT_INDEX,
 		[KEY_DELTA] = AT_MESSAGE,
 		[KEY_MESSAGE] = AT_MESSAGE,
 		[KEY_TEXT] = AT_WORDS,

@@ -33,6 +33,9 @@ enum place {
 	AT_BLOCK,    /* Anthropic's content_block_start.content_block */
 	AT_RESPONSE, /* OpenAI's response object in a response.* event */
 	AT_ITEM,     /* OpenAI's response.output_item.*.item */
+	AT_META,     /* Cohere's: usage of a rerank */
+	AT_BILLED,   /* ...what is charged, */
+	AT_TOKENS,   /* ...and what the model read and wrote */
 	/* Lists of objects; each object has the members given for the list. */
 	AT_CHOICES,
 	AT_CALLS,
@@ -50,6 +53,9 @@ enum place {
 	AT_ERROR_MESSAGE, /* a text; or the message of ollama's own API */
 	AT_ARGUMENTS,     /* a text, or an object that counts as its JSON */
 	AT_MEDIA,
+	AT_INDEX, /* a choice's */
+	AT_COST,  /* in dollars, a fraction */
+	AT_TICKS, /* in ticks, 10^10 to the dollar */
 	/* Counts. */
 	COUNT_PROMPT,
 	COUNT_INPUT,
@@ -64,6 +70,8 @@ enum place {
 	COUNT_REASONING,
 	COUNT_AUDIO_IN,
 	COUNT_AUDIO_OUT,
+	COUNT_BILLED_INPUT,
+	COUNT_BILLED_OUTPUT,
 	COUNT_EACH_INPUT, /* these four are summed over all iterations */
 	COUNT_EACH_OUTPUT,
 	COUNT_EACH_READ,

@@ -1,6 +1,7 @@
 #include "metering/ledger.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -11,45 +12,65 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "metering/ledger_compress.h"
 #include "metering/ledger_file.h"
+#include "metering/ledger_recover.h"
 
 #include "base/banned.h"
 
-/* Time is counted in looks, ticks of a timer: no clock is read. */
+/* Time is counted in looks, ticks of a timer. */
 #define LOOK_NS 20000000
-#define LOOKS_A_SYNC 50    /* one second */
-#define LOOKS_A_RETRY 12   /* 240 ms */
-#define LOOKS_AT_CLOSE 150 /* 3 s, then what cannot be written is given up */
+#define LOOKS_A_SYNC 50       /* one second */
+#define LOOKS_A_RETRY 12      /* 240 ms */
+#define LOOKS_AT_CLOSE 150    /* 3 s, then what cannot be written is left */
+#define LOOKS_A_ROTATION 3000 /* a minute, after one that failed */
 
 /* So many waiting lines wake the thread before its time. */
 #define LINES_TO_WAKE 128
+
+/* While nothing can be written every request is refused, and somebody may ask
+ * for hours: of these so many lines are kept.  It is 64 MiB. */
+#define REFUSALS_MOST 8192
 #define LEDGER_NICENESS 10
 
-/* Above this a buffer that a long outage has filled is given back. */
-#define BUFFER_KEEP_BYTES (1u << 22)
+/* What goes out in one write: a long one would keep the processor from the
+ * workers. */
+#define WRITE_BYTES 32768
 
 struct ledger {
 	pthread_t thread;
-	int timer; /* stands still while there is no traffic */
+	int timer;  /* stands still while there is no traffic */
+	char *path; /* owned */
 	char writer[ULID_CHARS + 1];
+	enum ledger_fsync fsync;
+	void (*on_safe)(void *arg);
+	void *arg;
+	struct scoreboard *board; /* owned */
 
-	pthread_mutex_t lock; /* of these four */
-	struct buf queue;     /* whole lines, numbered */
-	size_t queue_lines;
+	pthread_mutex_t lock;      /* of what follows */
+	struct slot *first, *last; /* finished lines, in order */
+	size_t waiting;            /* how many */
+	uint64_t dropped;          /* refusals, in this outage */
 	uint64_t seq;
 	bool is_asleep; /* the timer stands still */
+	struct ledger_rotation rotation;
 
 	/* The thread's own. */
 	struct ledger_file *file; /* owned */
-	struct buf batch;         /* whole lines that are being written */
+	struct slot *batch;       /* lines that are being written */
+	struct buf text;          /* of some of them */
 	uint64_t looks_to_sync;   /* counts down while anything is unsynced */
 	uint64_t looks_to_retry;  /* above 0: the last try failed */
+	uint64_t looks_to_rotate; /* above 0: the last rotation failed */
+	uint64_t foreign;         /* lines of earlier writers, still to write */
+	uint64_t written;         /* the last number that is in the file */
 
 	atomic_bool is_writable, must_reopen, is_closing;
-	atomic_uint_fast64_t count;
+	atomic_uint_fast64_t safe;
 };
 
 /* Lets the thread look at once, and every 20 ms from then on. */
@@ -89,17 +110,25 @@ is_asked(const struct ledger *l)
 	return atomic_load(&l->must_reopen) || atomic_load(&l->is_closing);
 }
 
+static bool
+has_work(const struct ledger *l)
+{
+	return l->batch != NULL || l->looks_to_retry > 0 ||
+	    (l->fsync != LEDGER_FSYNC_NEVER && ledger_file_is_dirty(l->file));
+}
+
 /* With nothing to do, sleeps until somebody wakes it. */
 static void
 maybe_sleep(struct ledger *l)
 {
-	if (buf_len(&l->batch) > 0 || ledger_file_is_dirty(l->file) ||
-	    l->looks_to_retry > 0)
+	if (has_work(l))
 		return;
 	pthread_mutex_lock(&l->lock);
-	if (l->queue_lines == 0) {
+	if (l->first == NULL) {
 		l->is_asleep = true;
 		stand_still(l);
+	} else if (l->fsync == LEDGER_FSYNC_ALWAYS) {
+		wake(l); /* clients wait: the next group follows at once */
 	}
 	pthread_mutex_unlock(&l->lock);
 	/* Who asked before the timer stood still would wait for ever. */
@@ -111,70 +140,176 @@ maybe_sleep(struct ledger *l)
 static void
 take_queue(struct ledger *l)
 {
-	struct buf empty = l->batch;
-
-	if (buf_len(&empty) > 0)
+	if (l->batch != NULL)
 		return;
-	if (empty.room > BUFFER_KEEP_BYTES)
-		buf_release(&empty);
 	pthread_mutex_lock(&l->lock);
-	l->batch = l->queue;
-	l->queue = empty;
-	l->queue_lines = 0;
+	l->batch = l->first;
+	l->first = l->last = NULL;
+	l->waiting = 0;
 	pthread_mutex_unlock(&l->lock);
+}
+
+static void
+tell(const struct ledger *l)
+{
+	if (l->on_safe != NULL)
+		l->on_safe(l->arg);
 }
 
 static void
 note_failure(struct ledger *l, const struct fault *why)
 {
 	l->looks_to_retry = LOOKS_A_RETRY;
-	if (atomic_exchange(&l->is_writable, false))
-		log_error("%s; no request is let in until it can be written",
-		    why->text);
+	if (!atomic_exchange(&l->is_writable, false))
+		return;
+	log_error(
+	    "%s; no request is let in until it can be written", why->text);
+	tell(l);
 }
 
 static void
 note_success(struct ledger *l)
 {
+	uint64_t dropped;
+
 	l->looks_to_retry = 0;
-	if (!atomic_exchange(&l->is_writable, true))
-		log_info("the ledger can be written again");
+	if (atomic_exchange(&l->is_writable, true))
+		return;
+	pthread_mutex_lock(&l->lock);
+	dropped = l->dropped;
+	l->dropped = 0;
+	pthread_mutex_unlock(&l->lock);
+	log_info("the ledger can be written again");
+	if (dropped > 0)
+		log_warning("%llu requests that were refused meanwhile have no "
+			    "line in it",
+		    (unsigned long long)dropped);
 }
 
-/* Writes what waits.  A new outage is a new reason to sync. */
+static void
+note_safe(struct ledger *l)
+{
+	if (atomic_exchange(&l->safe, l->written) != l->written)
+		tell(l);
+}
+
+/* Collects the text of as many lines as go out in one write. */
+static void
+collect(struct ledger *l)
+{
+	buf_clear(&l->text);
+	for (const struct slot *slot = l->batch; slot != NULL;
+	     slot = slot_next(slot)) {
+		struct slice line = slot_text(slot);
+
+		if (buf_len(&l->text) > 0 &&
+		    buf_len(&l->text) + line.len > WRITE_BYTES)
+			break;
+		buf_put(&l->text, line.p, line.len);
+	}
+}
+
+/* The first `count` lines are in the file: their slots are free. */
+static void
+let_go(struct ledger *l, uint64_t count)
+{
+	for (; count > 0; count--) {
+		struct slot *slot = l->batch;
+
+		l->batch = slot_next(slot);
+		scoreboard_give(l->board, slot);
+		if (l->foreign > 0)
+			l->foreign--;
+		else
+			l->written++;
+	}
+}
+
+/* Begins a new file when it is time.  If that cannot be, the old one grows.
+ * True if it was time. */
+static bool
+rotate_if_due(struct ledger *l)
+{
+	struct ledger_rotation r;
+	struct fault why;
+
+	if (l->looks_to_rotate > 0)
+		return false;
+	pthread_mutex_lock(&l->lock);
+	r = l->rotation;
+	pthread_mutex_unlock(&l->lock);
+	if (!ledger_file_is_due(l->file, buf_len(&l->text), r.bytes, r.is_daily,
+		clock_wall_ms()))
+		return false;
+	if (!ledger_file_rotate(l->file, &why)) {
+		l->looks_to_rotate = LOOKS_A_ROTATION;
+		log_error("%s", why.text);
+		return true;
+	}
+	if (l->fsync == LEDGER_FSYNC_EVERYSEC)
+		note_safe(l); /* what is in the old file was synced */
+	if (r.compresses)
+		ledger_compress_start(l->path);
+	return true;
+}
+
+/* Writes what waits, some dozen lines at a time.  Where each write begins is
+ * noted first, for the case that it is the last one. */
 static bool
 write_batch(struct ledger *l, struct fault *why)
 {
-	uint64_t count = 0;
-	bool was_dirty = ledger_file_is_dirty(l->file);
-	bool ok = ledger_file_append(l->file, &l->batch, &count, why);
+	bool was_dirty = ledger_file_is_dirty(l->file), ok = true;
 
-	atomic_fetch_add(&l->count, count);
+	while (ok && l->batch != NULL) {
+		uint64_t count = 0, offset;
+		dev_t device;
+		ino_t inode;
+
+		collect(l);
+		if (!ledger_file_ready(l->file, why))
+			return false;
+		if (rotate_if_due(l) && !ledger_file_ready(l->file, why))
+			return false;
+		ledger_file_place(l->file, &device, &inode, &offset);
+		scoreboard_note_batch(l->board, device, inode, offset);
+		ok = ledger_file_append(l->file, &l->text, &count, why);
+		let_go(l, count);
+	}
+	/* A new outage is a new reason to sync. */
 	if (!was_dirty)
 		l->looks_to_sync = LOOKS_A_SYNC;
+	if (l->fsync == LEDGER_FSYNC_NEVER)
+		note_safe(l);
 	return ok;
 }
 
 static bool
 reopen_if_asked(struct ledger *l, struct fault *why)
 {
-	if (!atomic_exchange(&l->must_reopen, false))
+	if (!atomic_exchange(&l->must_reopen, false) ||
+	    ledger_file_reopen(l->file, why))
 		return true;
-	return ledger_file_reopen(l->file, why);
+	atomic_store(&l->must_reopen, true);
+	return false;
 }
 
-/* Syncs once a second, at the end at once, and after a failure to see whether
- * it is over. */
+/* Syncs once a second or at once, as the policy says; and after a failure, to
+ * see whether it is over. */
 static bool
 sync_if_due(struct ledger *l, uint64_t looks, struct fault *why)
 {
-	if (l->looks_to_sync > looks && !atomic_load(&l->is_closing) &&
-	    atomic_load(&l->is_writable)) {
+	if (l->fsync == LEDGER_FSYNC_NEVER)
+		return true;
+	if (l->fsync == LEDGER_FSYNC_EVERYSEC && l->looks_to_sync > looks &&
+	    !atomic_load(&l->is_closing) && atomic_load(&l->is_writable)) {
 		l->looks_to_sync -= looks;
 		return true;
 	}
 	l->looks_to_sync = LOOKS_A_SYNC;
-	return ledger_file_sync(l->file, why);
+	if (!ledger_file_sync(l->file, why))
+		return false;
+	note_safe(l);
+	return true;
 }
 
 static void
@@ -182,6 +317,8 @@ look(struct ledger *l, uint64_t looks)
 {
 	struct fault why;
 
+	l->looks_to_rotate -=
+	    l->looks_to_rotate > looks ? looks : l->looks_to_rotate;
 	if (l->looks_to_retry > looks) {
 		l->looks_to_retry -= looks;
 		return;
@@ -200,10 +337,9 @@ is_all_done(struct ledger *l)
 	bool is_empty;
 
 	pthread_mutex_lock(&l->lock);
-	is_empty = l->queue_lines == 0;
+	is_empty = l->first == NULL;
 	pthread_mutex_unlock(&l->lock);
-	return is_empty && buf_len(&l->batch) == 0 &&
-	    !ledger_file_is_dirty(l->file);
+	return is_empty && !has_work(l);
 }
 
 static void *
@@ -228,8 +364,9 @@ run(void *arg)
 			return NULL;
 		if (looks_closing >= LOOKS_AT_CLOSE) {
 			log_error("the ledger cannot be written: its last %llu "
-				  "lines are lost",
-			    (unsigned long long)(l->seq - l->count));
+				  "lines are kept in the scoreboard, and the "
+				  "next start writes them",
+			    (unsigned long long)(l->seq - l->written));
 			return NULL;
 		}
 	}
@@ -255,55 +392,157 @@ start_thread(struct ledger *l, struct fault *why)
 }
 
 static void
+leave_slots(struct slot *first)
+{
+	while (first != NULL) {
+		struct slot *slot = first;
+
+		first = slot_next(slot);
+		scoreboard_leave(slot);
+	}
+}
+
+static void
 release(struct ledger *l)
 {
+	leave_slots(l->batch);
+	leave_slots(l->first);
 	if (l->timer >= 0)
 		close(l->timer);
 	ledger_file_close(&l->file);
-	buf_release(&l->queue);
-	buf_release(&l->batch);
+	scoreboard_close(&l->board);
+	buf_release(&l->text);
 	pthread_mutex_destroy(&l->lock);
+	free(l->path);
 	free(l);
 }
 
+/* Puts what an earlier run left at the head of the queue. */
+static bool
+recover(struct ledger *l, struct fault *why)
+{
+	uint64_t offset, count = 0;
+	dev_t device;
+	ino_t inode;
+
+	if (!ledger_recover(
+		l->board, l->path, l->writer, &l->first, &l->seq, why))
+		return false;
+	for (struct slot *slot = l->first; slot != NULL;
+	     slot = slot_next(slot)) {
+		l->last = slot;
+		count++;
+	}
+	l->waiting = count;
+	l->foreign = count - l->seq;
+	/* None of them stands before this. */
+	ledger_file_place(l->file, &device, &inode, &offset);
+	scoreboard_note_batch(l->board, device, inode, offset);
+	scoreboard_trust(l->board);
+	return true;
+}
+
+static bool
+open_files(struct ledger *l, const struct ledger_options *o, struct fault *why)
+{
+	char *copy = xstrdup(o->scoreboard);
+
+	l->file = ledger_file_open(o->path, dirname(copy), why);
+	free(copy);
+	if (l->file == NULL)
+		return false;
+	l->board = scoreboard_open(o->scoreboard, why);
+	return l->board != NULL && recover(l, why);
+}
+
 struct ledger *
-ledger_open(const char *path, const char *writer, struct fault *why)
+ledger_open(const struct ledger_options *o, struct fault *why)
 {
 	struct ledger *l = xcalloc(sizeof *l);
 
-	snprintf(l->writer, sizeof l->writer, "%s", writer);
+	snprintf(l->writer, sizeof l->writer, "%s", o->writer);
+	l->path = xstrdup(o->path);
+	l->fsync = o->fsync;
+	l->rotation = o->rotation;
+	l->on_safe = o->on_safe;
+	l->arg = o->arg;
 	pthread_mutex_init(&l->lock, NULL);
-	l->is_asleep = true;
 	atomic_init(&l->is_writable, true);
 	l->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	if (l->timer < 0) {
 		fault_errno(why, "cannot make the ledger's timer");
 		goto failed;
 	}
-	l->file = ledger_file_open(path, why);
-	if (l->file == NULL || !start_thread(l, why))
+	if (!open_files(l, o, why) || !start_thread(l, why))
 		goto failed;
+	wake(l);
+	if (o->rotation.compresses)
+		ledger_compress_start(l->path); /* what a crash left undone */
 	return l;
 failed:
 	release(l);
 	return NULL;
 }
 
-void
-ledger_add(struct ledger *l, const struct ledger_line *line)
+struct slot *
+ledger_take_slot(struct ledger *l)
+{
+	return scoreboard_take(l->board, true);
+}
+
+/* A slot for what no upstream was asked; NULL if too many wait already. */
+static struct slot *
+take_for_refusal(struct ledger *l)
+{
+	bool is_kept = true;
+
+	if (!atomic_load(&l->is_writable)) {
+		pthread_mutex_lock(&l->lock);
+		is_kept = l->waiting < REFUSALS_MOST;
+		l->dropped += !is_kept;
+		pthread_mutex_unlock(&l->lock);
+	}
+	return is_kept ? scoreboard_take(l->board, false) : NULL;
+}
+
+uint64_t
+ledger_add(struct ledger *l, struct slot *slot, const struct ledger_line *line,
+    struct buf *scratch)
 {
 	bool must_wake;
+	uint64_t seq;
 
-	/* A line takes about a microsecond to write; writing it under the lock
-	 * costs less than a copy and another allocation would. */
+	if (slot == NULL && (slot = take_for_refusal(l)) == NULL)
+		return 0;
+	slot_prepare(slot, line, scratch);
+	slot_link(slot, NULL);
+	/* Numbers are given in the order of the queue. */
 	pthread_mutex_lock(&l->lock);
-	ledger_line_write(&l->queue, line);
-	ledger_line_finish(&l->queue, l->writer, ++l->seq);
-	must_wake = ++l->queue_lines == LINES_TO_WAKE || l->is_asleep;
+	seq = ++l->seq;
+	slot_finish(slot, l->writer, seq);
+	if (l->first == NULL)
+		l->first = slot;
+	else
+		slot_link(l->last, slot);
+	l->last = slot;
+	must_wake = ++l->waiting == LINES_TO_WAKE || l->is_asleep;
 	l->is_asleep = false;
 	pthread_mutex_unlock(&l->lock);
 	if (must_wake)
 		wake(l);
+	return seq;
+}
+
+uint64_t
+ledger_safe_seq(const struct ledger *l)
+{
+	return atomic_load(&l->safe);
+}
+
+const char *
+ledger_writer(const struct ledger *l)
+{
+	return l->writer;
 }
 
 bool
@@ -312,10 +551,18 @@ ledger_is_writable(const struct ledger *l)
 	return atomic_load(&l->is_writable);
 }
 
-uint64_t
-ledger_count(const struct ledger *l)
+bool
+ledger_must_wait(const struct ledger *l)
 {
-	return atomic_load(&l->count);
+	return l->fsync == LEDGER_FSYNC_ALWAYS && ledger_is_writable(l);
+}
+
+void
+ledger_set_rotation(struct ledger *l, const struct ledger_rotation *r)
+{
+	pthread_mutex_lock(&l->lock);
+	l->rotation = *r;
+	pthread_mutex_unlock(&l->lock);
 }
 
 void
@@ -326,6 +573,15 @@ ledger_reopen(struct ledger *l)
 }
 
 void
+ledger_finish(struct ledger *l)
+{
+	if (atomic_exchange(&l->is_closing, true))
+		return;
+	wake(l);
+	pthread_join(l->thread, NULL);
+}
+
+void
 ledger_close(struct ledger **lp)
 {
 	struct ledger *l = *lp;
@@ -333,8 +589,6 @@ ledger_close(struct ledger **lp)
 	if (l == NULL)
 		return;
 	*lp = NULL;
-	atomic_store(&l->is_closing, true);
-	wake(l);
-	pthread_join(l->thread, NULL);
+	ledger_finish(l);
 	release(l);
 }

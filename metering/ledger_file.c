@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -10,10 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "metering/ledger_line.h"
+#include "metering/ledger_view.h"
 
 #include "base/banned.h"
 
@@ -22,13 +25,17 @@
 #define FOLDER_MODE 0700
 
 struct ledger_file {
-	char *path;   /* owned */
-	char *folder; /* owned */
-	int fd;       /* -1: must be opened before the next use */
+	char *path;        /* owned */
+	char *folder;      /* owned */
+	char *torn_folder; /* owned */
+	int fd;            /* -1: must be opened before the next use */
 	dev_t device;
 	ino_t inode;
-	off_t size; /* after our last write */
+	off_t size;         /* after our last write */
+	off_t synced;       /* of that, what is on the disk */
+	int64_t written_ms; /* the last write, or what the file says of it */
 	bool is_dirty;
+	bool has_failed; /* a sync: what is behind `synced` may be nowhere */
 };
 
 static void
@@ -40,13 +47,13 @@ let_go(struct ledger_file *f)
 }
 
 static bool
-sync_folder(const struct ledger_file *f, struct fault *why)
+sync_folder(const char *folder, struct fault *why)
 {
-	int fd = open(f->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	bool ok = fd >= 0 && fsync(fd) == 0;
 
 	if (!ok)
-		fault_errno(why, "cannot sync the folder %s", f->folder);
+		fault_errno(why, "cannot sync the folder %s", folder);
 	if (fd >= 0)
 		close(fd);
 	return ok;
@@ -84,13 +91,13 @@ static bool
 is_whole_line(const struct ledger_file *f, off_t tail, off_t size)
 {
 	char text[LEDGER_LINE_MOST_BYTES];
-	struct ledger_entry entry;
+	struct ledger_view v;
+	struct fault why;
 	ssize_t len = size - tail;
 
 	return len <= (ssize_t)sizeof text &&
 	    pread(f->fd, text, (size_t)len, tail) == len &&
-	    ledger_line_read((struct slice){text, (size_t)len}, &entry, NULL) &&
-	    entry.seq > 0;
+	    ledger_view_read(&v, (struct slice){text, (size_t)len}, &why);
 }
 
 static bool
@@ -121,7 +128,7 @@ move_tail(const struct ledger_file *f, off_t tail, const struct stat *st,
 
 	gmtime_r(&st->st_mtime, &tm);
 	strftime(when, sizeof when, "%Y%m%dT%H%M%SZ", &tm);
-	path = xasprintf("%s/torn-%s", f->folder, when);
+	path = xasprintf("%s/torn-%s", f->torn_folder, when);
 	to = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
 	    FILE_MODE);
 	if (to < 0) {
@@ -132,7 +139,7 @@ move_tail(const struct ledger_file *f, off_t tail, const struct stat *st,
 		fault_errno(why, "cannot write a torn line to %s", path);
 		goto out;
 	}
-	if (!sync_folder(f, why))
+	if (!sync_folder(f->torn_folder, why))
 		goto out;
 	if (ftruncate(f->fd, tail) != 0) {
 		fault_errno(why, "cannot cut a torn line off %s", f->path);
@@ -192,6 +199,31 @@ open_path(struct ledger_file *f, struct fault *why)
 	return true;
 }
 
+/* Writes what was not synced over itself: the kernel took it for clean when it
+ * told the error, and still has it. */
+static bool
+write_over(struct ledger_file *f, struct fault *why)
+{
+	/* In append mode a write ignores its place. */
+	int fd = open(f->path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+	char block[4096];
+	off_t at = f->synced;
+	ssize_t n = 0;
+
+	while (fd >= 0 && at < f->size &&
+	    (n = pread(f->fd, block, sizeof block, at)) > 0 &&
+	    pwrite(fd, block, (size_t)n, at) == n)
+		at += n;
+	if (fd >= 0)
+		close(fd);
+	if (at < f->size)
+		return fault_errno(
+		    why, "cannot write the ledger %s again", f->path);
+	f->has_failed = false;
+	f->is_dirty = true;
+	return true;
+}
+
 /* Opens the path and leaves the file ready for the next line. */
 static bool
 open_end(struct ledger_file *f, bool is_start, struct fault *why)
@@ -216,10 +248,18 @@ open_end(struct ledger_file *f, bool is_start, struct fault *why)
 		    f->path);
 		goto failed;
 	}
+	/* After a failed sync it is the same file. */
+	if (f->device != st.st_dev || f->inode != st.st_ino ||
+	    f->synced > st.st_size) {
+		f->has_failed = false;
+		f->synced = st.st_size;
+	}
 	f->device = st.st_dev;
 	f->inode = st.st_ino;
+	f->written_ms = st.st_mtime * INT64_C(1000);
 	if (!mend_tail(f, &st, is_start, why) ||
-	    (st.st_size == 0 && !sync_folder(f, why)))
+	    (st.st_size == 0 && !sync_folder(f->folder, why)) ||
+	    (f->has_failed && !write_over(f, why)))
 		goto failed;
 	return true;
 failed:
@@ -228,12 +268,13 @@ failed:
 }
 
 struct ledger_file *
-ledger_file_open(const char *path, struct fault *why)
+ledger_file_open(const char *path, const char *torn_folder, struct fault *why)
 {
 	struct ledger_file *f = xcalloc(sizeof *f);
 	char *copy = xstrdup(path);
 
 	f->path = xstrdup(path);
+	f->torn_folder = xstrdup(torn_folder);
 	f->folder = xstrdup(dirname(copy));
 	free(copy);
 	f->fd = -1;
@@ -337,25 +378,41 @@ write_some(struct ledger_file *f, struct buf *lines, uint64_t *count,
 		    "cannot write the ledger %s: no room for a whole line",
 		    f->path);
 	f->is_dirty = true;
+	f->written_ms = clock_wall_ms();
 	*count += count_lines(buf_data(lines), whole);
 	buf_drain(lines, whole);
 	return true;
 }
 
 bool
+ledger_file_ready(struct ledger_file *f, struct fault *why)
+{
+	if (f->fd >= 0 && !is_as_left(f))
+		part_with(f);
+	return f->fd >= 0 || open_end(f, false, why);
+}
+
+void
+ledger_file_place(
+    const struct ledger_file *f, dev_t *device, ino_t *inode, uint64_t *offset)
+{
+	*device = f->device;
+	*inode = f->inode;
+	*offset = (uint64_t)f->size;
+}
+
+bool
 ledger_file_append(struct ledger_file *f, struct buf *lines, uint64_t *count,
     struct fault *why)
 {
-	if (buf_len(lines) > 0 && f->fd >= 0 && !is_as_left(f))
-		part_with(f);
-	for (;;) {
-		if (f->fd < 0 && !open_end(f, false, why))
-			return false;
-		if (buf_len(lines) == 0)
-			return true;
+	while (buf_len(lines) > 0) {
+		if (f->fd < 0)
+			return fault_set(
+			    why, "the ledger %s must be opened again", f->path);
 		if (!write_some(f, lines, count, why))
 			return false;
 	}
+	return true;
 }
 
 bool
@@ -367,19 +424,103 @@ ledger_file_is_dirty(const struct ledger_file *f)
 bool
 ledger_file_sync(struct ledger_file *f, struct fault *why)
 {
+	int failed;
+
 	if (!f->is_dirty)
 		return true;
 	if (f->fd < 0 && !open_end(f, false, why))
 		return false;
-	if (fdatasync(f->fd) != 0) {
+	do {
+		failed = fdatasync(f->fd);
+	} while (failed != 0 && errno == EINTR);
+	if (failed != 0) {
 		fault_errno(why, "cannot sync the ledger %s", f->path);
+		f->has_failed = true;
 		let_go(f);
 		return false;
 	}
 	f->is_dirty = false;
+	f->synced = f->size;
 	/* Nobody reads these pages soon; others can have their memory. */
 	posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
 	return true;
+}
+
+/* --- rotation ------------------------------------------------------------ */
+
+#define MS_PER_DAY INT64_C(86400000)
+#define NUMBER_MOST 999
+
+bool
+ledger_file_is_due(const struct ledger_file *f, size_t more,
+    uint64_t most_bytes, bool is_daily, int64_t now_ms)
+{
+	if (f->fd < 0 || f->size == 0)
+		return false;
+	if (most_bytes > 0 && (uint64_t)f->size + more > most_bytes)
+		return true;
+	return is_daily && now_ms / MS_PER_DAY > f->written_ms / MS_PER_DAY;
+}
+
+/* <name>-YYYYMMDD-NNN.<ext>, of which neither it nor its .gz is there.  The
+ * caller frees it; NULL if all numbers of that day are taken. */
+static char *
+free_name(const struct ledger_file *f)
+{
+	const char *base = strrchr(f->path, '/');
+	const char *dot = strrchr(base == NULL ? f->path : base, '.');
+	size_t stem = dot == NULL ? strlen(f->path) : (size_t)(dot - f->path);
+	time_t t = (time_t)(f->written_ms / 1000);
+	char day[16];
+	struct tm tm;
+
+	gmtime_r(&t, &tm);
+	strftime(day, sizeof day, "%Y%m%d", &tm);
+	for (int i = 1; i <= NUMBER_MOST; i++) {
+		char *plain = xasprintf("%.*s-%s-%03d%s", (int)stem, f->path,
+		    day, i, dot == NULL ? "" : dot);
+		char *gz = xasprintf("%s.gz", plain);
+		bool is_free =
+		    access(plain, F_OK) != 0 && access(gz, F_OK) != 0;
+
+		free(gz);
+		if (is_free)
+			return plain;
+		free(plain);
+	}
+	return NULL;
+}
+
+/* Not over another file.  Where the filesystem cannot promise that (NFS, old
+ * ZFS) the name was free a moment ago, and nobody else makes such names. */
+static bool
+rename_to(const struct ledger_file *f, const char *name, struct fault *why)
+{
+	if (renameat2(AT_FDCWD, f->path, AT_FDCWD, name, RENAME_NOREPLACE) ==
+		0 ||
+	    (errno == EINVAL && rename(f->path, name) == 0))
+		return true;
+	return fault_errno(
+	    why, "cannot rename the ledger %s to %s", f->path, name);
+}
+
+bool
+ledger_file_rotate(struct ledger_file *f, struct fault *why)
+{
+	char *name = free_name(f);
+	bool ok;
+
+	if (name == NULL)
+		return fault_set(why,
+		    "the ledger %s cannot be rotated: there are %d files of "
+		    "that day",
+		    f->path, NUMBER_MOST);
+	ok = ledger_file_sync(f, why) && rename_to(f, name, why) &&
+	    sync_folder(f->folder, why);
+	free(name);
+	if (ok)
+		let_go(f);
+	return ok && open_end(f, false, why);
 }
 
 bool
@@ -399,6 +540,7 @@ ledger_file_close(struct ledger_file **fp)
 	let_go(f);
 	free(f->path);
 	free(f->folder);
+	free(f->torn_folder);
 	free(f);
 	*fp = NULL;
 }

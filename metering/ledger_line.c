@@ -106,35 +106,13 @@ put_bool(struct pen *p, bool b)
 #define PUT_LITERAL(pen, literal) \
 	buf_put((pen)->to, literal, sizeof(literal) - 1)
 
-static void
-put_attempt(struct pen *p, const struct ledger_attempt *a)
-{
-	PUT_LITERAL(p, "{\"upstream\":");
-	put_text(p, a->upstream);
-	PUT_LITERAL(p, ",\"result\":");
-	put_text(p, a->result);
-	if (a->source != USAGE_NONE) {
-		PUT_LITERAL(p, ",\"prompt_tokens\":");
-		put_int(p, a->usage.input);
-		PUT_LITERAL(p, ",\"cached_tokens\":");
-		put_int(p, a->usage.cached);
-		PUT_LITERAL(p, ",\"cache_write_tokens\":");
-		put_int(p, a->usage.cache_write);
-		PUT_LITERAL(p, ",\"completion_tokens\":");
-		put_int(p, a->usage.output);
-		PUT_LITERAL(p, ",\"cost_usd\":");
-		put_money(p, a->cost_pusd);
-		PUT_LITERAL(p, ",\"usage_source\":");
-		put_plain(p, usage_source_name(a->source));
-	}
-	PUT_LITERAL(p, "}");
-}
-
-/* By the types of LEDGER_FIELDS. */
+/* By the types of the tables. */
 #define PUT_TEXT(pen, value) put_text(pen, value)
 #define PUT_MONEY(pen, value) put_money(pen, value)
 #define PUT_BOOL(pen, value) put_bool(pen, value)
 #define PUT_TIME(pen, value) put_time(pen, value)
+#define PUT_COUNT(pen, value) put_int(pen, value)
+#define PUT_SOURCE(pen, value) put_plain(pen, usage_source_name(value))
 #define PUT_INT(pen, value)                       \
 	do {                                      \
 		if ((value) < 0)                  \
@@ -143,25 +121,68 @@ put_attempt(struct pen *p, const struct ledger_attempt *a)
 			put_int(pen, value);      \
 	} while (0)
 
+/* Writes the members of `from` that a table names, each with a comma before it.
+ */
+#define PUT_MEMBER(member, name, type, help) \
+	PUT_LITERAL(p, ",\"" name "\":");    \
+	PUT_##type(p, from->member);
+
+/* What stands before an object's first member is no comma but the bracket. */
 static void
-put_line(struct pen *p, const struct ledger_line *line)
+put_bracket(struct pen *p, size_t at)
+{
+	p->to->base[p->to->start + at] = '{';
+}
+
+static void
+put_attempt(struct pen *p, const struct ledger_attempt *from)
 {
 	size_t begin = buf_len(p->to);
 
-#define X(member, name, type, help)       \
-	PUT_LITERAL(p, ",\"" name "\":"); \
-	PUT_##type(p, line->member);
-	LEDGER_FIELDS(X)
-#undef X
-	/* What stands before the first member is no comma but the bracket. */
-	p->to->base[p->to->start + begin] = '{';
+	LEDGER_ATTEMPT_FIELDS(PUT_MEMBER)
+	put_bracket(p, begin);
+	if (from->source != USAGE_NONE) {
+		LEDGER_ATTEMPT_USAGE_FIELDS(PUT_MEMBER)
+	}
+	PUT_LITERAL(p, "}");
+}
+
+static void
+put_line(struct pen *p, const struct ledger_line *from)
+{
+	size_t begin = buf_len(p->to);
+
+	LEDGER_FIELDS(PUT_MEMBER)
+	put_bracket(p, begin);
 	PUT_LITERAL(p, ",\"attempts\":[");
-	for (size_t i = 0; i < line->attempt_count; i++) {
+	for (size_t i = 0; i < from->attempt_count; i++) {
 		if (i > 0)
 			PUT_LITERAL(p, ",");
-		put_attempt(p, &line->attempts[i]);
+		put_attempt(p, &from->attempts[i]);
 	}
 	PUT_LITERAL(p, "]");
+}
+
+static int64_t
+known(int64_t n)
+{
+	return n < 0 ? 0 : n;
+}
+
+void
+ledger_line_take_attempt(
+    struct ledger_line *line, const struct ledger_attempt *a)
+{
+	assert(line->attempt_count < LEDGER_ATTEMPTS_MOST);
+	line->attempts[line->attempt_count++] = *a;
+	line->usage_source = usage_source_name(a->source);
+	line->prompt_tokens = known(a->usage.input);
+	line->completion_tokens = known(a->usage.output);
+	line->cached_tokens = known(a->usage.cached);
+	line->cache_write_tokens = known(a->usage.cache_write);
+	line->reasoning_tokens = known(a->usage.reasoning);
+	line->audio_tokens = known(a->usage.audio);
+	line->cost_usd += a->cost_pusd;
 }
 
 void

@@ -18,7 +18,8 @@
 #include "base/text.h"
 #include "metering/usage.h"
 
-#define LEDGER_LINE_MOST_BYTES 4096
+/* Newline included; a slot of the scoreboard takes one. */
+#define LEDGER_LINE_MOST_BYTES 3840
 #define LEDGER_ATTEMPTS_MOST \
 	8 /* 4 routes, each with one fresh-connection retry */
 
@@ -39,6 +40,8 @@
 	X(status, "status", INT, "HTTP status that the client got; 0: none")  \
 	X(end, "end", TEXT, "how it ended")                                   \
 	X(usage_source, "usage_source", TEXT, "where the counts come from")   \
+	X(usage_damaged, "usage_damaged", BOOL,                               \
+	    "whether the upstream sent counts that cannot be")                \
 	X(cached_tokens, "cached_tokens", INT,                                \
 	    "of prompt_tokens, read from a cache")                            \
 	X(cache_write_tokens, "cache_write_tokens", INT,                      \
@@ -62,6 +65,22 @@
 	X(client, "client", TEXT, "the User-Agent's first word")              \
 	X(client_request_id, "client_request_id", TEXT, "X-Request-Id given") \
 	X(session, "session", TEXT, "the session that the client named")
+
+/* The same of one attempt at an upstream; COUNT is an INT that is never null,
+ * SOURCE one of USAGE_SOURCES. */
+#define LEDGER_ATTEMPT_FIELDS(X)                       \
+	X(upstream, "upstream", TEXT, "who was asked") \
+	X(result, "result", TEXT, "`ok`, or how it failed")
+
+/* Those that are written if the attempt brought usage. */
+#define LEDGER_ATTEMPT_USAGE_FIELDS(X)                                        \
+	X(usage.input, "prompt_tokens", COUNT, "tokens in, cached included")  \
+	X(usage.cached, "cached_tokens", COUNT, "of prompt_tokens")           \
+	X(usage.cache_write, "cache_write_tokens", COUNT, "of prompt_tokens") \
+	X(usage.output, "completion_tokens", COUNT,                           \
+	    "tokens out, reasoning included")                                 \
+	X(cost_pusd, "cost_usd", MONEY, "by the price in force at arrival")   \
+	X(source, "usage_source", SOURCE, "where its counts come from")
 
 /* One attempt at an upstream. */
 struct ledger_attempt {
@@ -88,6 +107,11 @@ struct ledger_line {
 	size_t attempt_count;
 };
 
+/* Adds an attempt.  The line's own counts become those of this, the last one;
+ * its cost is the sum over all. */
+void ledger_line_take_attempt(
+    struct ledger_line *line, const struct ledger_attempt *a);
+
 /* Appends the line without its last two members and its end: the ledger thread
  * adds `"writer":…,"seq":…}` and a newline (ledger_line_finish).  Never longer
  * than LEDGER_LINE_MOST_BYTES in all: texts too long are cut. */
@@ -95,15 +119,5 @@ void ledger_line_write(struct buf *to, const struct ledger_line *line);
 
 void ledger_line_finish(struct buf *to, const char *writer, uint64_t seq);
 
-/* A line that was read.  Texts live in `memory`. */
-struct ledger_entry {
-	struct ledger_line line;
-	const char *writer;
-	uint64_t seq;
-	char memory[2 * LEDGER_LINE_MOST_BYTES];
-};
-
-/* Reads one line (without its newline).  Unknown members are ignored, missing
- * ones read as null or 0.  False with the reason if it is no ledger line. */
-MUST_CHECK bool ledger_line_read(
-    struct slice text, struct ledger_entry *out, struct fault *why);
+/* Appends what `weir help ledger` says: every field, and how it is made. */
+void ledger_fields_page(struct buf *out);

@@ -1,12 +1,15 @@
 /* Money as text, both ways.  The door is price.h. */
 #include "metering/price.h"
 
+#include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/banned.h"
 
 #define MONEY_DECIMALS 12
 #define MONEY_WHOLE_DIGITS_MOST 18 /* a hundred million such sums fit */
+#define MONEY_DIGITS_MOST ((__int128)1000000000000000000 * 1000000000000)
 #define PRICE_DECIMALS 6
 #define PRICE_UNIT 1000000 /* 10^PRICE_DECIMALS */
 
@@ -16,8 +19,9 @@ is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* Reads digits with at most `decimals` after a point, as a whole number scaled
- * by 10^decimals.  A digit must stand on each side of a point. */
+/* Reads digits with at most `decimals` after a point (and any zeros behind
+ * them), as a whole number scaled by 10^decimals.  A digit must stand on each
+ * side of a point. */
 static bool
 read_decimal(struct slice s, int decimals, __int128 *out)
 {
@@ -39,6 +43,8 @@ read_decimal(struct slice s, int decimals, __int128 *out)
 				return false;
 			n = n * 10 + (s.p[i++] - '0');
 		}
+		while (i < s.len && s.p[i] == '0')
+			i++;
 		if (i < s.len)
 			return false;
 	}
@@ -46,6 +52,16 @@ read_decimal(struct slice s, int decimals, __int128 *out)
 		n *= 10;
 	*out = n;
 	return true;
+}
+
+static bool
+check_most(__int128 pusd, struct fault *why)
+{
+	if (pusd <= (__int128)PRICE_MOST_USD_PER_MILLION * PRICE_UNIT)
+		return true;
+	return fault_set(why,
+	    "a price of more than $%d a million tokens cannot be meant",
+	    PRICE_MOST_USD_PER_MILLION);
 }
 
 bool
@@ -59,11 +75,107 @@ price_parse(struct slice text, int64_t *pusd, struct fault *why)
 		    "with at most %d decimals, like 1.74",
 		    (int)(text.len > 64 ? 64 : text.len), text.p,
 		    PRICE_DECIMALS);
-	if (n > (__int128)PRICE_MOST_USD_PER_MILLION * PRICE_UNIT)
-		return fault_set(why,
-		    "a price of more than $%d a million tokens cannot be meant",
-		    PRICE_MOST_USD_PER_MILLION);
+	if (!check_most(n, why))
+		return false;
 	/* A millionth of a dollar a million tokens is a pico-dollar a token. */
+	*pusd = (int64_t)n;
+	return true;
+}
+
+/* A number of JSON: digits * 10^exponent. */
+struct decimal {
+	__int128 digits;
+	int exponent;
+	bool is_exact; /* no digit was left out */
+};
+
+/* Takes a digit in; those that matter are among the first thirty. */
+static void
+add_digit(struct decimal *d, char c, bool is_fraction)
+{
+	if (d->digits < MONEY_DIGITS_MOST) {
+		d->digits = d->digits * 10 + (c - '0');
+		d->exponent -= is_fraction;
+	} else {
+		d->is_exact = d->is_exact && c == '0';
+		d->exponent += !is_fraction;
+	}
+}
+
+/* False if it is negative, or no number as JSON has them. */
+static bool
+read_json_number(struct slice s, struct decimal *d)
+{
+	bool is_fraction = false, is_minus;
+	uint64_t exponent;
+	size_t i;
+
+	*d = (struct decimal){.is_exact = true};
+	for (i = 0; i < s.len && (is_digit(s.p[i]) || s.p[i] == '.'); i++) {
+		if (is_digit(s.p[i]))
+			add_digit(d, s.p[i], is_fraction);
+		else if (is_fraction)
+			return false;
+		else
+			is_fraction = true;
+	}
+	if (i == 0 || i == s.len)
+		return i > 0;
+	if ((s.p[i++] | 32) != 'e' || i == s.len)
+		return false;
+	is_minus = s.p[i] == '-';
+	i += is_minus || s.p[i] == '+';
+	if (!text_to_u64((struct slice){s.p + i, s.len - i}, 999, &exponent))
+		return false;
+	d->exponent += is_minus ? -(int)exponent : (int)exponent;
+	return true;
+}
+
+/* The whole number nearest to it, if it is a thousandth away at most. */
+static bool
+to_whole(const struct decimal *d, __int128 *out)
+{
+	__int128 unit = 1, rest;
+
+	*out = d->digits;
+	if (d->digits == 0)
+		return d->is_exact;
+	for (int i = 0; i < d->exponent; i++) {
+		if (*out > MONEY_DIGITS_MOST)
+			return true; /* too much by far, and told so */
+		*out *= 10;
+	}
+	for (int i = 0; i > d->exponent; i--) {
+		if (unit > MONEY_DIGITS_MOST)
+			return false; /* next to nothing */
+		unit *= 10;
+	}
+	rest = *out % unit;
+	*out /= unit;
+	if (rest > unit / 2) {
+		*out += 1;
+		rest = unit - rest;
+	}
+	return *out > 0 && rest * 1000 <= unit;
+}
+
+bool
+price_parse_json(
+    struct slice number, int power, int64_t *pusd, struct fault *why)
+{
+	int shown = (int)(number.len > 64 ? 64 : number.len);
+	struct decimal d;
+	__int128 n;
+
+	if (!read_json_number(number, &d))
+		return fault_set(why, "%.*s is no price", shown, number.p);
+	d.exponent += power;
+	if (!to_whole(&d, &n))
+		return fault_set(why,
+		    "%.*s is finer than a pico-dollar a token", shown,
+		    number.p);
+	if (!check_most(n, why))
+		return false;
 	*pusd = (int64_t)n;
 	return true;
 }
@@ -92,6 +204,7 @@ write_decimal(char *out, size_t room, unsigned __int128 n, int decimals)
 {
 	char text[MONEY_TEXT_BYTES];
 	char *p = text + sizeof text;
+	size_t len;
 
 	*--p = '\0';
 	for (int i = 0; n > 0 || i <= decimals; i++) {
@@ -99,7 +212,9 @@ write_decimal(char *out, size_t room, unsigned __int128 n, int decimals)
 			*--p = '.';
 		*--p = take_digit(&n);
 	}
-	snprintf(out, room, "%s", p);
+	len = (size_t)(text + sizeof text - p);
+	assert(len <= room);
+	memcpy(out, p, len);
 }
 
 /* Writes the sign, moves behind it and returns the amount without it. */
@@ -120,6 +235,32 @@ money_format(char out[MONEY_TEXT_BYTES], __int128 pusd)
 	unsigned __int128 n = take_sign(&out, &room, pusd);
 
 	write_decimal(out, room, n, MONEY_DECIMALS);
+}
+
+/* Takes the zeros off that nobody needs to see. */
+static void
+trim_zeros(char *text)
+{
+	size_t len = strlen(text);
+	const char *point = strchr(text, '.');
+
+	while (text[len - 1] == '0' && text + len > point + 3)
+		text[--len] = '\0';
+}
+
+void
+price_format(char out[MONEY_TEXT_BYTES], int64_t pusd)
+{
+	write_decimal(
+	    out, MONEY_TEXT_BYTES, (unsigned __int128)pusd, PRICE_DECIMALS);
+	trim_zeros(out);
+}
+
+void
+money_format_plain(char out[MONEY_TEXT_BYTES], __int128 pusd)
+{
+	money_format(out, pusd);
+	trim_zeros(out);
 }
 
 bool

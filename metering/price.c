@@ -21,6 +21,21 @@ covers_hour(const struct price *p, int hour)
 	return hour >= p->hour_begin || hour < p->hour_end;
 }
 
+/* Whether `p` goes before `best` at that time: those that have begun before
+ * those that have not, of these the latest and of those the earliest; on the
+ * same day an hour range before the whole day. */
+static bool
+is_nearer(const struct price *p, const struct price *best, int64_t wall_ms)
+{
+	bool has_begun = p->from_ms <= wall_ms;
+
+	if (has_begun != (best->from_ms <= wall_ms))
+		return has_begun;
+	if (p->from_ms != best->from_ms)
+		return (p->from_ms > best->from_ms) == has_begun;
+	return is_hourly(p) && !is_hourly(best);
+}
+
 const struct price *
 price_at(const struct price_list *l, int64_t wall_ms)
 {
@@ -30,14 +45,24 @@ price_at(const struct price_list *l, int64_t wall_ms)
 	for (size_t i = 0; i < l->count; i++) {
 		const struct price *p = &l->prices[i];
 
-		if (p->from_ms > wall_ms || !covers_hour(p, hour))
-			continue;
-		if (best == NULL || p->from_ms > best->from_ms ||
-		    (p->from_ms == best->from_ms && is_hourly(p) &&
-			!is_hourly(best)))
+		if (covers_hour(p, hour) &&
+		    (best == NULL || is_nearer(p, best, wall_ms)))
 			best = p;
 	}
 	return best;
+}
+
+/* Two prices from the same day on, of which both would hold at some hour and
+ * neither goes before the other. */
+bool
+price_conflicts(const struct price *a, const struct price *b)
+{
+	if (a->from_ms != b->from_ms || is_hourly(a) != is_hourly(b))
+		return false;
+	for (int hour = 0; hour < 24; hour++)
+		if (covers_hour(a, hour) && covers_hour(b, hour))
+			return true;
+	return false;
 }
 
 static int64_t

@@ -1,10 +1,10 @@
 /*
- * report.h - sums over the ledger: who used what, when, at what cost.
+ * report.h - who used what, when, at what cost: the rows of a report.
  *
- * Needs the ledger alone: what was paid and what was avoided stands in each
- * line. A line counts by its arrival and if an upstream was tried for it; a
- * refused request is in no row.  Its tokens and its cost are those of the line,
- * under the upstream that the line names.  Reads no clock, but the time zone.
+ * A report is filled with ledger lines or with rollups (rollup.h), or with
+ * rollups and the lines behind them: the numbers are the same.  It needs the
+ * ledger alone: what was paid and what was avoided stands in each line.  Reads
+ * no clock, but the process's time zone.
  */
 #pragma once
 
@@ -14,7 +14,8 @@
 
 #include "base/attr.h"
 #include "base/fault.h"
-#include "metering/ledger_line.h"
+#include "metering/ledger_view.h"
+#include "metering/rollup.h"
 
 /* name, word, title of its column */
 #define REPORT_PERIODS(X)           \
@@ -30,40 +31,20 @@ enum report_period {
 #undef X
 };
 
-/* name, member of struct ledger_line and of JSON, title of its column */
-#define REPORT_GROUPS(X)                  \
-	X(USER, user, "USER")             \
-	X(MODEL, model, "MODEL")          \
-	X(UPSTREAM, upstream, "UPSTREAM") \
-	X(KEY, key, "KEY")
-
-enum report_group {
-#define X(name, member, title) REPORT_BY_##name,
-	REPORT_GROUPS(X)
-#undef X
-	    REPORT_GROUP_COUNT,
-};
-
 struct report_query {
 	enum report_period period;
 	bool is_utc; /* else periods begin in the local time zone */
-	int64_t since_ms, until_ms; /* arrivals from since on, before until */
-	enum report_group by[REPORT_GROUP_COUNT];
+	struct rollup_filter filter;
+	enum rollup_name by[ROLLUP_NAME_COUNT]; /* each at most once */
 	size_t by_count;
-	const char *only[REPORT_GROUP_COUNT]; /* NULL: all.  Borrowed */
 };
 
 struct report_row {
 	int64_t start_ms; /* of the period; 0 in the total and without one */
-	const char *group[REPORT_GROUP_COUNT]; /* as in `by`; NULL: none */
-	uint64_t requests;
-	uint64_t cancelled; /* the client left before the first content */
-	uint64_t input_tokens, cached_tokens, output_tokens;
-	uint64_t local_tokens; /* of both, from upstreams that cost nothing */
-	__int128 cost_pusd, avoided_pusd;
-	/* Whether some of it is an estimate. */
-	bool has_estimated_tokens, has_estimated_cost, has_estimated_avoided;
-	int64_t ttft_p50_ms, ttft_p95_ms; /* -1: there was no content */
+	const char *group[ROLLUP_NAME_COUNT]; /* as in `by`; NULL: none */
+	struct rollup_sums sums;
+	int64_t ttft_p50_ms, ttft_p95_ms; /* -1: there was no content; off by at
+					     most 1.6 % (rollup_waits.h) */
 	double tokens_per_second; /* of streams, after the first content; 0:
 				     there were none */
 };
@@ -78,30 +59,26 @@ int64_t report_period_start(
  * report_destroy().  The caller owns it; never NULL. */
 struct report *report_create(const struct report_query *query);
 
+const struct report_query *report_query(const struct report *r);
+
 /* Adds one line, if the query wants it. */
-void report_add(struct report *r, const struct ledger_line *line);
+void report_add_line(struct report *r, const struct ledger_view *line);
 
-/* Told of each line that is damaged; lines count from 1.  It is skipped. */
-typedef void (*report_damage_fn)(void *arg, uint64_t number, const char *why);
+/* Adds a cell of a quarter of an hour (or of what never leaves its period), if
+ * the query wants it. */
+void report_add_row(struct report *r, const struct rollup_row *row);
 
-/* Adds all lines of a ledger file; a last one without its newline is damaged
- * unless it is whole.  False with the reason, and errno, if the file cannot be
- * read. */
-MUST_CHECK bool report_read(struct report *r, const char *path,
-    report_damage_fn on_damage, void *arg, struct fault *why);
+/* Adds all of `from`, which was made for the same query and not finished. */
+void report_merge(struct report *r, const struct report *from);
 
 /* Sums up, after all was added.  Rows are in the order of their periods, then
- * the most requests first. */
+ * the most requests first, then by their names. */
 void report_finish(struct report *r);
 
 /* After report_finish().  Rows live as long as the report. */
 size_t report_row_count(const struct report *r);
 const struct report_row *report_row(const struct report *r, size_t i);
 const struct report_row *report_total(const struct report *r);
-
-/* Arrivals of the first and the last line that was counted.  False if there was
- * none. */
-bool report_span(const struct report *r, int64_t *first_ms, int64_t *last_ms);
 
 /* Frees *rp and sets it to NULL.  *rp may be NULL. */
 void report_destroy(struct report **rp);

@@ -2,15 +2,9 @@
 
 #include <string.h>
 
-#include "base/banned.h"
+#include "metering/tap_inner.h"
 
-enum shape {
-	SHAPE_UNKNOWN,  /* nothing but blanks so far */
-	SHAPE_EVENTS,   /* server-sent events */
-	SHAPE_BETWEEN,  /* documents: before one, or behind it */
-	SHAPE_DOCUMENT, /* documents: in one */
-	SHAPE_BAD_LINE, /* documents: up to the line's end */
-};
+#include "base/banned.h"
 
 enum data {
 	DATA_NONE, /* no data in this event but blanks */
@@ -19,6 +13,8 @@ enum data {
 	DATA_MARK, /* as much of "[DONE]" as mark_len says */
 	DATA_DONE,
 };
+
+#define NULL_BYTES 4 /* of "null" */
 
 static const char done_mark[] = "[DONE]";
 
@@ -43,6 +39,13 @@ on_name(struct tap *t, const char *p, size_t len, bool is_end)
 	t->name_len = (uint8_t)(t->name_len + len);
 }
 
+/* How far into the event this place of the current piece is. */
+static uint64_t
+place_in_event(const struct tap *t, const char *p)
+{
+	return t->event_bytes + (uint64_t)(p - t->piece);
+}
+
 static void
 feed_event(struct tap *t, const char *p, size_t len)
 {
@@ -56,14 +59,10 @@ begin_data(struct tap *t, char first)
 {
 	t->mark_len = 0;
 	t->data = first == done_mark[0] ? DATA_MARK : DATA_JSON;
-	if (t->data == DATA_JSON)
-		usage_reader_begin(&t->reader, t->api, false);
-}
-
-static void
-note_place(struct tap *t, const char *p)
-{
-	t->data_at = t->piece == NULL ? SIZE_MAX : (size_t)(p - t->piece);
+	if (t->data == DATA_JSON) {
+		twin_forget(&t->twin); /* it leans on what was read last */
+		usage_reader_begin(&t->reader, t->job.kind, t->job.api, false);
+	}
 }
 
 static void
@@ -71,13 +70,14 @@ on_data(struct tap *t, const char *p, size_t len, bool is_end)
 {
 	if (t->is_joined && t->data == DATA_JSON) {
 		feed_event(t, "\n", 1);
-		t->data_at = SIZE_MAX;
+		t->json_at = UINT64_MAX;
 	}
 	t->is_joined = is_end;
 	while (t->data == DATA_NONE && len > 0) {
 		if (!is_blank(*p)) {
 			begin_data(t, *p);
-			note_place(t, p);
+			t->json_at = place_in_event(t, p);
+			t->json_text_at = t->sse.event_bytes - len;
 			break;
 		}
 		p++;
@@ -106,70 +106,33 @@ on_value(
 }
 
 void
-tap_init(struct tap *t, enum server_api api, bool is_stream, bool hides_usage)
+tap_init(struct tap *t, const struct tap_job *job)
 {
+	enum server_api api = job->api;
+	uint64_t choices = job->choices == 0 ? 1 : job->choices;
+	bool has_choices = api == API_CHAT || api == API_COMPLETIONS;
+
 	memset(t, 0, offsetof(struct tap, reader));
+	t->json_at = UINT64_MAX;
+	t->job = *job;
+	t->job.hides_usage &= job->is_stream && has_choices;
+	t->job.strips_running &= job->is_stream && has_choices;
 	t->usage = USAGE_UNKNOWN;
 	t->source = USAGE_NONE;
-	t->api = api;
 	t->fresh_input = -1;
-	t->is_stream = is_stream;
-	t->hides_usage = hides_usage && is_stream &&
-	    (api == API_CHAT || api == API_COMPLETIONS);
-	t->twin.behind = 0;
+	t->held_from = UINT64_MAX;
+	t->is_between = true;
+	running_init(&t->running,
+	    api == API_COMPLETIONS && choices < UINT32_MAX ? (uint32_t)choices
+							   : UINT32_MAX);
+	twin_forget(&t->twin);
 	sse_init(&t->sse, on_value, t);
 }
 
-static void
-merge_count(int64_t *into, int64_t count)
+void
+tap_release(struct tap *t)
 {
-	if (count >= 0)
-		*into = count;
-}
-
-/* Anthropic's later counts replace earlier ones one by one.  Servers that leave
- * the input to message_start may put a zero where it would stand later. */
-static void
-merge_usage(struct tap *t, const struct usage *u)
-{
-	bool has_input = u->input > 0 || u->cached > 0 || u->cache_write > 0;
-
-	if (has_input || t->fresh_input <= 0) {
-		merge_count(&t->fresh_input, u->input);
-		merge_count(&t->usage.cached, u->cached);
-		merge_count(&t->usage.cache_write, u->cache_write);
-	}
-	merge_count(&t->usage.output, u->output);
-	merge_count(&t->usage.reasoning, u->reasoning);
-	merge_count(&t->usage.audio, u->audio);
-	if (t->fresh_input < 0)
-		return;
-	t->usage.input = t->fresh_input;
-	if (t->usage.cached > 0)
-		t->usage.input += t->usage.cached;
-	if (t->usage.cache_write > 0)
-		t->usage.input += t->usage.cache_write;
-}
-
-static void
-take_usage(struct tap *t)
-{
-	const struct usage_reader *r = &t->reader;
-	bool is_early = r->is_usage_nested && r->type != ANSWER_RESPONSE_DONE &&
-	    r->type != ANSWER_RESPONSE_FAILED;
-
-	t->has_bad_count |= r->has_bad_count;
-	if (r->rank == USAGE_RANK_NONE || r->rank < t->rank || is_early)
-		return;
-	if (t->api == API_MESSAGES)
-		merge_usage(t, &r->usage);
-	else
-		t->usage = r->usage;
-	t->rank = r->rank;
-	t->has_bad_count |= !usage_make_sane(&t->usage);
-	if (usage_is_known(&t->usage))
-		t->source = r->rank == USAGE_RANK_TIMINGS ? USAGE_TIMINGS
-							  : USAGE_UPSTREAM;
+	running_release(&t->running);
 }
 
 /* Text counts once: Responses repeats all of it at the end. */
@@ -182,7 +145,7 @@ take_text(struct tap *t)
 		r->type == ANSWER_RESPONSE_FAILED);
 
 	if (r->type != ANSWER_AUDIO_DELTA && !repeats)
-		t->text_bytes += r->text_bytes;
+		tap_add_text(t, r->text_bytes);
 }
 
 static void
@@ -193,9 +156,9 @@ take_type(struct tap *t, enum answer_type type)
 
 	if (type == ANSWER_ERROR || type == ANSWER_RESPONSE_FAILED)
 		t->has_error = true;
-	if (t->api == API_MESSAGES && type == ANSWER_MESSAGE_STOP)
+	if (t->job.api == API_MESSAGES && type == ANSWER_MESSAGE_STOP)
 		t->is_complete = true;
-	if (t->api == API_RESPONSES && is_terminal)
+	if (t->job.api == API_RESPONSES && is_terminal)
 		t->is_complete = true;
 }
 
@@ -205,13 +168,13 @@ take_document(struct tap *t)
 {
 	const struct usage_reader *r = &t->reader;
 
-	take_usage(t);
 	take_text(t);
+	tap_take_usage(t);
 	take_type(t, r->type);
 	t->has_error |= r->has_error;
 	if (t->shape != SHAPE_EVENTS)
 		t->has_error |= r->has_refusal_shape;
-	if (t->shape == SHAPE_EVENTS || t->is_stream)
+	if (t->shape == SHAPE_EVENTS || t->job.is_stream)
 		t->has_content |= r->has_content;
 	if (r->done == MARK_TRUE)
 		t->is_complete = true;
@@ -237,8 +200,8 @@ take_data(struct tap *t)
 {
 	struct usage_reader *r = &t->reader;
 
-	if (t->data == DATA_DONE && t->api != API_MESSAGES &&
-	    t->api != API_RESPONSES)
+	if (t->data == DATA_DONE && t->job.api != API_MESSAGES &&
+	    t->job.api != API_RESPONSES)
 		t->is_complete = true;
 	if (t->data == DATA_NONE || t->data == DATA_DONE)
 		return false;
@@ -249,17 +212,62 @@ take_data(struct tap *t)
 	if (r->type == ANSWER_OTHER)
 		r->type = name_type(t);
 	take_document(t);
-	return t->hides_usage && t->sse.event_bytes < TAP_HIDE_BYTES &&
+	return t->job.hides_usage && t->sse.event_bytes < TAP_HIDE_BYTES &&
 	    r->choices == CHOICES_EMPTY && r->has_usage_object && !r->has_error;
 }
 
+/* Whether so much of the event stands behind this place of its document that
+ * it cannot be held back. */
+static bool
+is_far_back(const struct tap *t, uint64_t at)
+{
+	return t->sse.event_bytes - t->json_text_at >= at + TAP_HIDE_BYTES;
+}
+
+/* Cuts the member "usage" out, or, where the server says null without counts,
+ * its value, but for the room of that word. */
+static void
+cut(struct tap *t, uint64_t begin, uint64_t end)
+{
+	t->leaves_null = kind_has(t->job.kind, KIND_NULLS_USAGE);
+	t->cut_begin = begin;
+	t->cut_end = t->leaves_null ? end - NULL_BYTES : end;
+}
+
+/* Running counts that the client did not ask for are to be cut out of the
+ * event, unless they were too long ago to be held back. */
+static void
+cut_running(struct tap *t)
+{
+	const struct usage_reader *r = &t->reader;
+
+	if (!t->job.strips_running || t->data != DATA_JSON ||
+	    r->choices != CHOICES_SOME || r->cut_end == 0 ||
+	    t->json_at == UINT64_MAX || is_far_back(t, r->cut_begin) ||
+	    r->usage_end - r->usage_begin <= NULL_BYTES)
+		return;
+	if (kind_has(t->job.kind, KIND_NULLS_USAGE))
+		cut(t, t->json_at + r->usage_begin, t->json_at + r->usage_end);
+	else
+		cut(t, t->json_at + r->cut_begin, t->json_at + r->cut_end);
+}
+
+/* All of the event is there: t->event_bytes. */
 static enum tap_verdict
 end_event(struct tap *t)
 {
+	uint32_t bad = t->bad_events;
 	bool is_hidden = take_data(t);
 
 	if (name_type(t) == ANSWER_ERROR)
 		t->has_error = true;
+	if (is_hidden) {
+		t->cut_begin = t->lines_at;
+		t->cut_end = t->event_bytes;
+	} else if (t->bad_events == bad) {
+		cut_running(t);
+	}
+	tap_finish_usage(t);
 	t->events += t->data != DATA_NONE;
 	t->data = DATA_NONE;
 	t->is_joined = false;
@@ -272,7 +280,7 @@ end_event(struct tap *t)
 static bool
 may_hide(const struct tap *t)
 {
-	if (!t->hides_usage || !t->sse.has_lines ||
+	if (!t->job.hides_usage || !t->sse.has_lines ||
 	    t->sse.event_bytes >= TAP_HIDE_BYTES)
 		return false;
 	return t->data == DATA_NONE ||
@@ -280,63 +288,146 @@ may_hide(const struct tap *t)
 		!t->reader.has_error);
 }
 
-/* An event that was read from one piece and held one text is remembered: if it
- * was whole, and no type of its own says that its text is something else.  Any
- * other one makes forget, since it may have said more than the last one. */
-static void
-learn(struct tap *t, size_t len, bool is_sound)
+/* From where on the open event must wait. */
+static uint64_t
+hold_from(const struct tap *t)
 {
-	const struct usage_reader *r = &t->reader;
+	uint64_t at;
 
-	if (!is_sound || t->piece == NULL || t->data_at == SIZE_MAX ||
-	    r->texts != 1 || r->type != ANSWER_OTHER ||
-	    t->piece[len - 1] != '\n')
-		t->twin.behind = 0;
-	else
-		twin_learn(&t->twin, t->piece, len,
-		    t->data_at + (size_t)r->text_begin,
-		    t->data_at + (size_t)r->text_end);
+	if (may_hide(t))
+		return t->lines_at;
+	if (!t->job.strips_running || t->data != DATA_JSON ||
+	    t->json_at == UINT64_MAX)
+		return UINT64_MAX;
+	at = usage_reader_hold(&t->reader);
+	if (at == UINT64_MAX || is_far_back(t, at))
+		return UINT64_MAX;
+	return t->json_at + at;
 }
 
-/* An event that says nothing new but its text.  Returns its length, or 0. */
+static struct twin_span
+span(const struct tap *t, uint64_t begin, uint64_t end)
+{
+	return (struct twin_span){
+	    (size_t)(t->json_at + begin), (size_t)(t->json_at + end)};
+}
+
+/* An event that was read from one piece and held one text is remembered: if it
+ * was whole, and no type of its own says that its text is something else.  Any
+ * other one was forgotten as it began, since it may have said more than the
+ * last one. */
+static void
+learn(struct tap *t)
+{
+	const struct usage_reader *r = &t->reader;
+	struct twin_event e = {.p = t->piece, .len = (size_t)t->event_bytes};
+
+	if (!t->has_begun_here || t->json_at == UINT64_MAX || r->texts != 1 ||
+	    r->type != ANSWER_OTHER || r->has_bad_count ||
+	    r->digit_count > USAGE_READER_DIGITS ||
+	    (r->rank != USAGE_RANK_NONE &&
+		(r->rank != USAGE_RANK_REPORTED || r->digit_count == 0)) ||
+	    e.p[e.len - 1] != '\n')
+		return;
+	e.text = span(t, r->text_begin, r->text_end);
+	if (t->cut_begin < t->cut_end)
+		e.cut = (struct twin_span){(size_t)t->cut_begin,
+		    (size_t)t->cut_end + (t->leaves_null ? NULL_BYTES : 0)};
+	for (; e.count_count < r->digit_count; e.count_count++) {
+		const struct usage_digits *d = &r->digits[e.count_count];
+
+		e.counts[e.count_count] = span(t, d->begin, d->end);
+	}
+	twin_learn(&t->twin, &e);
+}
+
+/* An event that says nothing new but its text and its counts.  Returns its
+ * length, or 0. */
 static size_t
 pass_twin(struct tap *t, const char *p, size_t len)
 {
-	uint64_t text_bytes;
+	struct twin_difference d;
 	size_t n;
 
 	if (!t->is_between || !t->has_content || t->sse.after_cr)
 		return 0;
-	n = twin_match(&t->twin, p, len, &text_bytes);
-	if (n > 0) {
-		t->text_bytes += text_bytes;
-		t->events++;
+	n = twin_match(&t->twin, p, len, &d);
+	if (n == 0)
+		return 0;
+	tap_add_text(t, d.text_bytes);
+	if (t->reader.digit_count > 0) {
+		usage_reader_repeat(&t->reader, d.counts);
+		tap_take_usage(t);
 	}
+	t->event_bytes = n;
+	if (d.cut.begin < d.cut.end)
+		cut(t, d.cut.begin, d.cut.end);
+	t->events++;
 	return n;
+}
+
+static size_t
+count_line_ends(const char *p, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && (p[n] == '\n' || p[n] == '\r'))
+		n++;
+	return n;
+}
+
+static void
+begin_event(struct tap *t)
+{
+	t->event_bytes = t->cut_begin = t->cut_end = 0;
+	t->leaves_null = false;
+	t->json_at = UINT64_MAX;
+	t->was_hidden = false;
 }
 
 static size_t
 next_event(struct tap *t, const char *p, size_t len, enum tap_verdict *verdict)
 {
-	size_t n = pass_twin(t, p, len);
-	uint32_t bad = t->bad_events;
-	bool was_json;
+	bool was_json, ends;
+	uint32_t bad;
+	size_t n;
 
-	if (n > 0) {
+	t->has_begun_here = t->is_between;
+	if (t->is_between)
+		begin_event(t);
+	if ((n = pass_twin(t, p, len)) > 0) {
 		*verdict = TAP_PASS;
 		return n;
 	}
-	t->piece = t->is_between ? p : NULL;
-	n = sse_next(&t->sse, p, len, &t->is_between);
-	if (t->is_between) {
+	t->piece = p;
+	if (!t->sse.has_lines)
+		t->lines_at = t->event_bytes + count_line_ends(p, len);
+	n = sse_next(&t->sse, p, len, &ends);
+	t->event_bytes += n;
+	t->is_between = ends;
+	if (ends) {
 		was_json = t->data == DATA_JSON;
+		bad = t->bad_events;
 		*verdict = end_event(t);
-		if (was_json)
-			learn(
-			    t, n, *verdict == TAP_PASS && t->bad_events == bad);
+		t->was_hidden = *verdict == TAP_HIDE;
+		if (was_json && *verdict == TAP_PASS && t->bad_events == bad)
+			learn(t);
 	}
-	t->may_be_hidden = may_hide(t);
+	t->held_from = ends ? UINT64_MAX : hold_from(t);
 	return n;
+}
+
+/* The line feed of a CRLF that came in two pieces: it goes where its event
+ * went. */
+static size_t
+take_late_feed(struct tap *t, enum tap_verdict *verdict)
+{
+	t->sse.after_cr = false;
+	t->event_bytes = t->cut_end = 1;
+	t->cut_begin = t->was_hidden ? 0 : 1;
+	t->leaves_null = false;
+	*verdict = TAP_REST;
+	return 1;
 }
 
 static void
@@ -347,6 +438,7 @@ end_document(struct tap *t)
 	t->has_end_marks |= t->reader.done != MARK_NONE;
 	t->shape = SHAPE_BETWEEN;
 	take_document(t);
+	tap_finish_usage(t);
 }
 
 /* Reads up to the end of the document, or of the input. */
@@ -370,7 +462,7 @@ feed_document(struct tap *t, const char *p, size_t len)
 static size_t
 skip_bad_line(struct tap *t, const char *p, size_t len)
 {
-	const char *lf = t->is_stream ? memchr(p, '\n', len) : NULL;
+	const char *lf = t->job.is_stream ? memchr(p, '\n', len) : NULL;
 
 	if (lf == NULL)
 		return len;
@@ -394,8 +486,10 @@ next_document(
 			n += skip_bad_line(t, p + n, len - n);
 		} else if (!is_blank(p[n])) {
 			t->shape = SHAPE_DOCUMENT;
-			usage_reader_begin(&t->reader, t->api, true);
-		} else if (p[n++] == '\n' && t->has_document && t->is_stream) {
+			usage_reader_begin(
+			    &t->reader, t->job.kind, t->job.api, true);
+		} else if (p[n++] == '\n' && t->has_document &&
+		    t->job.is_stream) {
 			t->has_document = false;
 			*verdict = TAP_PASS;
 			break;
@@ -426,7 +520,7 @@ find_shape(struct tap *t, const char *p, size_t len)
 		return n;
 	/* data:, event:, id:, retry: and comments; no JSON begins so. */
 	is_events = p[n] != '{' && p[n] != '[' &&
-	    (t->is_stream || memchr("deir:", p[n], 5) != NULL);
+	    (t->job.is_stream || memchr("deir:", p[n], 5) != NULL);
 	t->shape = is_events ? SHAPE_EVENTS : SHAPE_BETWEEN;
 	return n;
 }
@@ -437,27 +531,36 @@ tap_next(struct tap *t, const char *p, size_t len, enum tap_verdict *verdict)
 	size_t n = 0;
 
 	*verdict = TAP_MORE;
-	if (t->shape == SHAPE_UNKNOWN)
+	if (t->shape == SHAPE_UNKNOWN) {
 		n = find_shape(t, p, len);
+		/* What is blank is the first event's, and passed. */
+		t->event_bytes += n;
+		t->lines_at = t->event_bytes;
+		t->is_between = t->event_bytes == 0;
+	}
 	if (n == len)
 		return n;
-	if (t->shape == SHAPE_EVENTS)
-		n += next_event(t, p + n, len - n, verdict);
-	else
-		n += next_document(t, p + n, len - n, verdict);
-	return n;
+	if (t->shape != SHAPE_EVENTS)
+		return n + next_document(t, p + n, len - n, verdict);
+	if (t->is_between && t->sse.after_cr && *p == '\n')
+		return take_late_feed(t, verdict);
+	return n + next_event(t, p + n, len - n, verdict);
 }
 
-static void
+/* The last event, which no empty line has closed. */
+static enum tap_verdict
 end_events(struct tap *t)
 {
 	bool has_begun = sse_end(&t->sse);
 
-	t->may_be_hidden = false;
-	if (has_begun && t->data == DATA_JSON && !usage_reader_end(&t->reader))
+	t->held_from = UINT64_MAX;
+	if (!has_begun)
+		return TAP_MORE;
+	if (t->data == DATA_JSON && !usage_reader_end(&t->reader)) {
 		take_rest(t);
-	else if (has_begun && t->data != DATA_MARK)
-		t->may_be_hidden = end_event(t) == TAP_HIDE;
+		return TAP_MORE;
+	}
+	return t->data == DATA_MARK ? TAP_MORE : end_event(t);
 }
 
 static void
@@ -474,11 +577,12 @@ end_documents(struct tap *t, bool was_cut)
 		t->is_complete = true;
 }
 
-void
+enum tap_verdict
 tap_end(struct tap *t, bool was_cut)
 {
 	if (t->shape == SHAPE_EVENTS)
-		end_events(t);
-	else if (t->shape != SHAPE_UNKNOWN)
+		return end_events(t);
+	if (t->shape != SHAPE_UNKNOWN)
 		end_documents(t, was_cut);
+	return TAP_MORE;
 }

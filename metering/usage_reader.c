@@ -87,17 +87,45 @@ forget_counts(struct usage_reader *r, unsigned last)
 		*count_at(r, place) = -1;
 }
 
-/* A count is plain digits; anything else at its place is damage. */
+static bool
+is_summed(unsigned place)
+{
+	return place >= COUNT_EACH_INPUT && place <= COUNT_EACH_CREATION;
+}
+
+/* Remembers where a count of the usage stands, if there is room for all. */
 static void
-take_count(struct usage_reader *r, unsigned place, struct slice digits)
+note_digits(struct usage_reader *r, unsigned place, const struct json_token *t)
+{
+	if (place > LAST_OF_USAGE)
+		return;
+	if (r->digit_count < USAGE_READER_DIGITS && !is_summed(place) &&
+	    t->end <= UINT32_MAX)
+		r->digits[r->digit_count++] = (struct usage_digits){
+		    (uint32_t)t->begin, (uint32_t)t->end, (uint8_t)place};
+	else
+		r->digit_count = USAGE_READER_DIGITS + 1;
+}
+
+/* The text of a number; anything else at its place is damage. */
+static struct slice
+number_of(const struct json_token *t)
+{
+	return t->kind == JSON_NUMBER && !t->is_cut ? t->text
+						    : (struct slice){"", 0};
+}
+
+/* A count is plain digits. */
+static void
+take_count(struct usage_reader *r, unsigned place, const struct json_token *t)
 {
 	int32_t *count = count_at(r, place);
 	uint64_t n, most = USAGE_MOST_TOKENS;
 
-	if (place >= COUNT_EACH_INPUT && place <= COUNT_EACH_CREATION &&
-	    *count > 0)
+	note_digits(r, place, t);
+	if (is_summed(place) && *count > 0)
 		most -= (uint64_t)*count;
-	if (!text_to_u64(digits, most, &n)) {
+	if (!text_to_u64(number_of(t), most, &n)) {
 		r->has_bad_count = true;
 		return;
 	}
@@ -120,6 +148,16 @@ first_said(int64_t a, int64_t b)
 	return a >= 0 ? a : b;
 }
 
+static void
+take_cost(struct usage_reader *r, unsigned place, const struct json_token *t)
+{
+	bool is_good = place == AT_TICKS
+	    ? usage_read_ticks(number_of(t), &r->cost_pusd)
+	    : usage_read_dollars(number_of(t), &r->cost_pusd);
+
+	r->has_bad_count |= !is_good;
+}
+
 /* The top-level counts cover the last iteration only. */
 static void
 use_iterations(struct usage_reader *r)
@@ -137,11 +175,23 @@ use_iterations(struct usage_reader *r)
 	}
 }
 
+/* Whether the completion leaves out the reasoning, as xAI's chat has it: the
+ * total tells, and where there is none, the kind. */
+static bool
+reasons_beside(const struct usage_reader *r, const struct usage *u)
+{
+	int64_t total = said(r, COUNT_TOTAL);
+
+	if (u->reasoning <= 0 || u->input < 0 || u->output < 0)
+		return false;
+	return total >= 0 ? total == u->input + u->output + u->reasoning
+			  : r->reasons_beside;
+}
+
 /* A usage object has ended.  One that is all zeros was sent for form's sake. */
 static void
-finish_usage(struct usage_reader *r, bool is_nested)
+finish_usage(struct usage_reader *r, bool nested)
 {
-	bool has_output = r->api != API_EMBEDDINGS && r->api != API_RERANK;
 	struct usage u = USAGE_UNKNOWN;
 	bool is_zero = true;
 
@@ -151,9 +201,11 @@ finish_usage(struct usage_reader *r, bool is_nested)
 		return;
 	use_iterations(r);
 	u.input = either(said(r, COUNT_PROMPT), said(r, COUNT_INPUT));
+	u.input = first_said(said(r, COUNT_BILLED_INPUT), u.input);
 	u.output = either(said(r, COUNT_COMPLETION), said(r, COUNT_OUTPUT));
-	if (!has_output) {
-		u.input = first_said(u.input, said(r, COUNT_TOTAL));
+	u.output = first_said(said(r, COUNT_BILLED_OUTPUT), u.output);
+	if (!api_has_output(r->api)) {
+		u.input = either(u.input, said(r, COUNT_TOTAL));
 		u.output = u.output < 0 && u.input >= 0 ? 0 : u.output;
 	}
 	u.cached = first_said(said(r, COUNT_CACHED),
@@ -164,15 +216,14 @@ finish_usage(struct usage_reader *r, bool is_nested)
 	u.audio = first_said(said(r, COUNT_AUDIO_IN), said(r, COUNT_AUDIO_OUT));
 	if (said(r, COUNT_AUDIO_IN) >= 0 && said(r, COUNT_AUDIO_OUT) >= 0)
 		u.audio += said(r, COUNT_AUDIO_OUT);
-	/* xAI's chat counts reasoning beside, not inside, the completion. */
-	if (u.reasoning > 0 && u.input >= 0 && u.output >= 0 &&
-	    said(r, COUNT_TOTAL) == u.input + u.output + u.reasoning)
+	u.cost_pusd = r->cost_pusd;
+	if (reasons_beside(r, &u))
 		u.output += u.reasoning;
 	if (r->api != API_MESSAGES && !usage_is_known(&u))
 		return;
 	r->usage = u;
 	r->rank = USAGE_RANK_REPORTED;
-	r->is_usage_nested = is_nested;
+	r->is_usage_nested = nested;
 }
 
 /* What llama.cpp and ollama say outside of a usage object. */
@@ -189,7 +240,7 @@ use_other_counts(struct usage_reader *r)
 		u = USAGE_UNKNOWN;
 		u.input = said(r, COUNT_OLLAMA_PROMPT);
 		u.output = said(r, COUNT_OLLAMA_OUTPUT);
-		if (r->api == API_EMBEDDINGS && u.output < 0)
+		if (!api_has_output(r->api) && u.output < 0)
 			u.output = 0;
 		r->rank = USAGE_RANK_REPORTED;
 	} else if (said(r, COUNT_TIMED_PROMPT) > 0 ||
@@ -250,10 +301,16 @@ begin_container(
 		r->has_refusal_shape = true;
 	} else if (place == AT_ERROR_MESSAGE) {
 		return is_object ? AT_MESSAGE : NOWHERE;
-	} else if (place == AT_USAGE && is_object) {
+	} else if ((place == AT_USAGE || place == AT_META) && is_object) {
+		if (t->depth == 1 && r->is_in_usage)
+			r->usage_begin = t->begin;
 		forget_counts(r, LAST_OF_USAGE);
-		r->has_usage_object |= t->depth == 1;
+		r->cost_pusd = -1;
+		if (++r->usages > 1)
+			r->digit_count = USAGE_READER_DIGITS + 1;
+		r->has_usage_object |= place == AT_USAGE && t->depth == 1;
 	} else if (place == AT_CHOICES) {
+		r->choice_count += is_object;
 		if (is_in_list(r, t->depth))
 			r->choices = CHOICES_SOME;
 		else if (!is_object && r->choices == CHOICES_NONE)
@@ -289,6 +346,16 @@ enter(struct usage_reader *r, const struct json_token *t)
 	r->json.report_depth = t->depth;
 }
 
+/* Whether the object is a member of what an event is about, and not of the
+ * event itself. */
+static bool
+is_nested(const struct usage_reader *r, unsigned depth)
+{
+	return depth > 0 &&
+	    (r->path[depth - 1] == AT_RESPONSE ||
+		r->path[depth - 1] == AT_STARTED);
+}
+
 static void
 leave(struct usage_reader *r, const struct json_token *t)
 {
@@ -298,10 +365,19 @@ leave(struct usage_reader *r, const struct json_token *t)
 			add_text(r, t->end - r->begin);
 			r->texts++; /* no string: never the only one */
 		}
-	} else if (r->path[t->depth] == AT_USAGE) {
-		finish_usage(
-		    r, t->depth > 0 && r->path[t->depth - 1] == AT_RESPONSE);
+	} else if (r->path[t->depth] == AT_USAGE ||
+	    r->path[t->depth] == AT_META) {
+		finish_usage(r, is_nested(r, t->depth));
 	}
+}
+
+static void
+take_index(struct usage_reader *r, const struct json_token *t)
+{
+	uint64_t n;
+
+	if (text_to_u64(number_of(t), UINT32_MAX, &n))
+		r->index = (uint32_t)n;
 }
 
 static void
@@ -311,6 +387,10 @@ take_string(struct usage_reader *r, unsigned place, const struct json_token *t)
 
 	switch (place) {
 	case AT_WORDS:
+		/* Together says a chat's words twice: in "text", too. */
+		if (r->api == API_CHAT && r->path[t->depth - 1] == AT_CHOICES)
+			break;
+		/* fall through */
 	case AT_ARGUMENTS:
 		add_text(r, t->size);
 		r->text_begin = t->begin + 1;
@@ -355,10 +435,12 @@ take_scalar(struct usage_reader *r, const struct json_token *t)
 		return;
 	if (place_is_count(place)) {
 		if (t->kind != JSON_NULL)
-			take_count(r, place,
-			    t->kind == JSON_NUMBER && !t->is_cut
-				? t->text
-				: (struct slice){"", 0});
+			take_count(r, place, t);
+	} else if (place == AT_INDEX) {
+		take_index(r, t);
+	} else if (place == AT_COST || place == AT_TICKS) {
+		if (t->kind != JSON_NULL)
+			take_cost(r, place, t);
 	} else if (t->kind == JSON_STRING) {
 		take_string(r, place, t);
 	} else if (place == AT_DONE && t->kind == JSON_TRUE) {
@@ -374,6 +456,32 @@ take_scalar(struct usage_reader *r, const struct json_token *t)
 		r->choices = CHOICES_SOME;
 }
 
+/* A member of the document itself begins.  The one with the usage is cut out
+ * with the comma before it; the very first has none, and is cut up to the
+ * second's key. */
+static void
+begin_member(struct usage_reader *r, const struct json_token *key)
+{
+	if (r->ends_at_key)
+		r->cut_end = key->begin;
+	r->ends_at_key = false;
+	r->is_in_member = true;
+	r->is_in_usage = r->place == AT_USAGE && r->cut_end == 0;
+	if (r->is_in_usage)
+		r->cut_begin = r->member_end > 0 ? r->member_end : key->begin;
+}
+
+static void
+end_member(struct usage_reader *r, const struct json_token *t)
+{
+	if (r->is_in_usage && t->kind == JSON_OBJECT_END) {
+		r->cut_end = r->usage_end = t->end;
+		r->ends_at_key = r->member_end == 0;
+	}
+	r->is_in_member = r->is_in_usage = false;
+	r->member_end = t->end;
+}
+
 static bool
 on_token(void *arg, const struct json_token *t)
 {
@@ -384,6 +492,8 @@ on_token(void *arg, const struct json_token *t)
 	case JSON_KEY:
 		r->place = (uint8_t)answer_map_member(
 		    r->path[t->depth - 1], text_of(t, room));
+		if (t->depth == 1)
+			begin_member(r, t);
 		return true;
 	case JSON_OBJECT:
 	case JSON_ARRAY:
@@ -402,16 +512,21 @@ on_token(void *arg, const struct json_token *t)
 			take_scalar(r, t);
 		break;
 	}
+	if (t->depth == 1)
+		end_member(r, t);
 	return t->depth > 0 || !r->stops_at_end;
 }
 
 void
-usage_reader_begin(
-    struct usage_reader *r, enum server_api api, bool stops_at_end)
+usage_reader_begin(struct usage_reader *r, enum server_kind kind,
+    enum server_api api, bool stops_at_end)
 {
 	memset(r, 0, offsetof(struct usage_reader, counts));
 	r->usage = USAGE_UNKNOWN;
+	r->cost_pusd = -1;
 	r->api = api;
+	r->reasons_beside =
+	    api == API_CHAT && kind_has(kind, KIND_REASONS_BESIDE);
 	r->stops_at_end = stops_at_end;
 	forget_counts(r, PLACE_COUNT - 1);
 	json_scan_init(&r->json, on_token, r, UINT_MAX);
@@ -421,6 +536,27 @@ enum json_verdict
 usage_reader_feed(struct usage_reader *r, const char *p, size_t len)
 {
 	return json_scan_feed(&r->json, p, len);
+}
+
+uint64_t
+usage_reader_hold(const struct usage_reader *r)
+{
+	if (r->is_in_usage || r->cut_end > 0)
+		return r->cut_begin;
+	if (r->json.depth != 1 || r->is_in_member)
+		return UINT64_MAX;
+	return r->member_end > 0 ? r->member_end : 1;
+}
+
+void
+usage_reader_repeat(struct usage_reader *r, const int32_t *counts)
+{
+	r->rank = USAGE_RANK_NONE;
+	r->usage = USAGE_UNKNOWN;
+	for (unsigned i = 0; i < r->digit_count; i++)
+		*count_at(r, r->digits[i].place) = counts[i];
+	if (r->digit_count > 0)
+		finish_usage(r, r->is_usage_nested);
 }
 
 bool

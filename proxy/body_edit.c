@@ -97,20 +97,43 @@ apply_param(struct edit *e, const struct param_config *p)
 	}
 }
 
+/* An option that stands there is made true in its place; the others are put in
+ * at the object's beginning, all in one splice. */
+static const char *
+ask_option(struct edit *e, const struct body_option *o, const char *text)
+{
+	if (!o->is_there)
+		return text;
+	splice(e, o->begin, o->end, "true");
+	return "";
+}
+
 static void
-ask_usage(struct edit *e)
+ask_usage(struct edit *e, struct body_asks asks)
 {
 	const struct body_facts *f = e->facts;
 	const struct body_member *m = body_member(f, "stream_options");
+	const char *usage = "", *running = "", *more;
 
-	if (m == NULL || !f->stream_options_is_object)
-		set_member(e, "stream_options", "{\"include_usage\":true}");
-	else if (f->has_include_usage)
-		splice(e, f->include_usage_begin, f->include_usage_end, "true");
-	else
-		splice(e, m->value_begin + 1, m->value_begin + 1,
-		    f->stream_options_is_empty ? "\"include_usage\":true"
-					       : "\"include_usage\":true,");
+	if (m == NULL || !f->stream_options_is_object) {
+		set_member(e, "stream_options",
+		    asks.running ? "{\"include_usage\":true,"
+				   "\"continuous_usage_stats\":true}"
+				 : "{\"include_usage\":true}");
+		return;
+	}
+	if (asks.usage)
+		usage =
+		    ask_option(e, &f->include_usage, "\"include_usage\":true,");
+	if (asks.running)
+		running = ask_option(
+		    e, &f->running_usage, "\"continuous_usage_stats\":true,");
+	if (*usage == '\0' && *running == '\0')
+		return;
+	more = arena_printf(e->arena, "%s%s", usage, running);
+	splice(e, m->value_begin + 1, m->value_begin + 1, more);
+	if (f->stream_options_is_empty)
+		e->splices[e->count - 1].len--; /* without the last comma */
 }
 
 static int
@@ -170,10 +193,11 @@ add_piece(struct body_pieces *out, const char *p, size_t len)
 void
 body_edit(struct body_pieces *out, struct arena *arena, const char *body,
     size_t len, const struct body_facts *facts,
-    const struct route_config *route, bool asks_usage)
+    const struct route_config *route, struct body_asks asks)
 {
-	/* The model, the usage, the brace, and one for each param. */
-	size_t most = route->params.count + 4;
+	/* The model, two for the usage, two at the brace, one for each param.
+	 */
+	size_t most = route->params.count + 5;
 	struct buf added = {0};
 	struct edit e = {.arena = arena,
 	    .body = body,
@@ -186,8 +210,8 @@ body_edit(struct body_pieces *out, struct arena *arena, const char *body,
 	set_member(&e, "model", route->model_json);
 	for (size_t i = 0; i < route->params.count; i++)
 		apply_param(&e, &route->params.params[i]);
-	if (asks_usage)
-		ask_usage(&e);
+	if (asks.usage || asks.running)
+		ask_usage(&e, asks);
 	finish_object(&e);
 	buf_release(&added);
 	qsort(e.splices, e.count, sizeof *e.splices, by_place);
@@ -201,4 +225,26 @@ body_edit(struct body_pieces *out, struct arena *arena, const char *body,
 		at = e.splices[i].end;
 	}
 	add_piece(out, body + at, len - at);
+}
+
+struct body_asks
+body_asks(
+    const struct body_facts *f, enum server_kind kind, enum server_api api)
+{
+	const struct body_option *usage = &f->include_usage;
+	const struct body_option *running = &f->running_usage;
+	/* Counts on the way are shown with the usage, never without. */
+	bool shows_running =
+	    running->is_true && (usage->is_true || !usage->is_there);
+	bool has_options =
+	    f->is_stream && (api == API_CHAT || api == API_COMPLETIONS);
+	struct body_asks asks = {
+	    .usage = has_options && kind_has(kind, KIND_ASKS_USAGE) &&
+		!usage->is_true,
+	    .running = has_options && kind_has(kind, KIND_RUNS_USAGE) &&
+		!shows_running,
+	};
+
+	asks.hides = asks.usage && !shows_running;
+	return asks;
 }

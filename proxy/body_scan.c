@@ -16,9 +16,10 @@ struct scan {
 	struct body_facts *facts;
 	struct arena *arena;
 	struct fault *why;
-	enum member member;    /* whose value is being read */
-	bool in_include_usage; /* the next value of depth 2 is it */
-	size_t room;           /* members that fit at facts->members */
+	enum member member;     /* whose value is being read */
+	const char *option;     /* of stream_options: whose value comes next, */
+	struct body_option *to; /* ...and where it goes; NULL: nobody's */
+	size_t room;            /* members that fit at facts->members */
 };
 
 static enum member
@@ -175,30 +176,43 @@ take_value(struct scan *s, const struct json_token *t)
 	return true;
 }
 
+/* Which option of stream_options it is; NULL: one that is passed on. */
+static struct body_option *
+known_option(struct scan *s, const struct json_token *key)
+{
+	s->option = "include_usage";
+	if (json_token_is(key, s->option))
+		return &s->facts->include_usage;
+	s->option = "continuous_usage_stats";
+	if (json_token_is(key, s->option))
+		return &s->facts->running_usage;
+	return NULL;
+}
+
 /* Inside stream_options, the one nested object that is looked into. */
 static bool
 take_stream_option(struct scan *s, const struct json_token *t)
 {
-	struct body_facts *f = s->facts;
+	struct body_option *to = s->to;
 
 	if (t->kind == JSON_KEY) {
-		f->stream_options_is_empty = false;
-		s->in_include_usage = json_token_is(t, "include_usage");
-		if (s->in_include_usage && f->has_include_usage)
+		s->facts->stream_options_is_empty = false;
+		s->to = known_option(s, t);
+		if (s->to != NULL && s->to->is_there)
 			return fault_set(s->why,
-			    "stream_options has \"include_usage\" twice.");
+			    "stream_options has \"%s\" twice.", s->option);
 		return true;
 	}
-	if (!s->in_include_usage)
+	if (to == NULL)
 		return true;
 	if (t->kind == JSON_OBJECT || t->kind == JSON_ARRAY)
 		return fault_set(
-		    s->why, "\"include_usage\" must be true or false.");
-	s->in_include_usage = false;
-	f->has_include_usage = true;
-	f->asks_usage = t->kind == JSON_TRUE;
-	f->include_usage_begin = (uint32_t)t->begin;
-	f->include_usage_end = (uint32_t)t->end;
+		    s->why, "\"%s\" must be true or false.", s->option);
+	*to = (struct body_option){.is_there = true,
+	    .is_true = t->kind == JSON_TRUE,
+	    .begin = (uint32_t)t->begin,
+	    .end = (uint32_t)t->end};
+	s->to = NULL;
 	return true;
 }
 

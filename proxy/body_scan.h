@@ -28,15 +28,20 @@ struct body_member {
 	struct slice name; /* decoded; in the body, or in the arena */
 };
 
+/* A member of stream_options that is no object or list. */
+struct body_option {
+	bool is_there, is_true;
+	uint32_t begin, end; /* its value */
+};
+
 struct body_facts {
 	struct slice model; /* decoded; in the body, or in the arena */
 	bool has_model;
 	bool is_stream;
 	bool has_stream_options;
-	bool asks_usage; /* stream_options.include_usage is true */
 	bool stream_options_is_object, stream_options_is_empty;
-	bool has_include_usage;
-	uint32_t include_usage_begin, include_usage_end; /* its value */
+	struct body_option include_usage; /* of stream_options */
+	struct body_option running_usage; /* ...continuous_usage_stats */
 	uint64_t max_tokens; /* the largest of the max_… given; 0: not given */
 	uint64_t n;          /* answers asked for, at least 1 */
 	uint64_t data_bytes; /* of data: URLs: no text, so not in estimates */

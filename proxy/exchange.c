@@ -7,12 +7,15 @@
 
 #include "base/clock.h"
 #include "base/json_out.h"
+#include "base/log.h"
 #include "proxy/client.h"
 
 #include "base/banned.h"
 
 #define BODY_BYTES_MOST (UINT64_C(1) << 30) /* of all exchanges together */
 #define BODY_FIRST_BYTES (1024 * 1024)
+#define DRAINS_MOST 64u
+#define DRAIN_MOST_NS (30 * NS_PER_SECOND)
 
 static void
 free_exchange(struct grave *g)
@@ -182,12 +185,60 @@ exchange_body_broken(struct exchange *x, enum end e)
 	exchange_end(x, e, message);
 }
 
+/* Gives back the user's place, and the upstream's if that is done, too. */
+static void
+leave_places(struct exchange *x, bool is_done)
+{
+	struct gate *g = x->w->gateway->gate;
+
+	if (x->has_slot && is_done) {
+		gate_give_slot(
+		    g, x->snapshot->upstreams[x->route->upstream->index]);
+		x->has_slot = false;
+	}
+	if (x->has_entered)
+		gate_user_leave(g, x->snapshot->users[x->user->index]);
+	x->has_entered = false;
+}
+
+void
+exchange_give_back(struct exchange *x)
+{
+	leave_places(x, true);
+}
+
+/* Whether its exact counts are to be learned from the rest of the answer. Takes
+ * one of the places for that. */
+static bool
+may_drain(struct exchange *x)
+{
+	uint32_t *drains = &x->w->gateway->drains;
+
+	if (x->step != STEP_RELAY || !x->route->upstream->drains ||
+	    x->relay.status >= 300 || !upconn_is_sent(x->up))
+		return false;
+	if (__atomic_add_fetch(drains, 1, __ATOMIC_RELAXED) <= DRAINS_MOST)
+		return true;
+	__atomic_sub_fetch(drains, 1, __ATOMIC_RELAXED);
+	log_warning("%u answers are being read to their end after their "
+		    "clients have gone; %s is left at once",
+	    DRAINS_MOST, x->route->upstream->name);
+	return false;
+}
+
 void
 exchange_client_gone(struct exchange *x)
 {
 	x->client = NULL;
-	if (!x->has_ended)
+	exchange_release(x);
+	if (x->has_ended)
+		return;
+	if (may_drain(x)) {
+		leave_places(x, false);
+		relay_drain(x, clock_mono_ns() + DRAIN_MOST_NS);
+	} else {
 		exchange_end(x, END_CLIENT_GONE, "");
+	}
 }
 
 void
@@ -374,27 +425,87 @@ break_off(struct exchange *x, enum end e, const char *message)
 	client_finish(c);
 }
 
-void
-exchange_give_back(struct exchange *x)
+/* What the client gets to see of the end. */
+static void
+say_farewell(struct exchange *x, enum end e, const char *message)
 {
-	struct gate *g = x->w->gateway->gate;
+	struct client *c = x->client;
 
-	if (x->has_slot)
-		gate_give_slot(
-		    g, x->snapshot->upstreams[x->route->upstream->index]);
-	if (x->has_entered)
-		gate_user_leave(g, x->snapshot->users[x->user->index]);
-	x->has_slot = x->has_entered = false;
+	if (c == NULL)
+		return;
+	if (c->state == CLIENT_BODY)
+		c->closes = true; /* unread bytes are no request */
+	if (x->has_rest)
+		relay_emit_rest(x);
+	if (x->relay.state == RELAY_DONE)
+		client_finish(c);
+	else if (x->is_committed)
+		break_off(x, e, message);
+	else
+		refuse(x, e, message);
+	c->x = NULL;
+}
+
+/* The status that the client will have got after its farewell. */
+static int
+coming_status(const struct exchange *x, enum end e)
+{
+	const struct end_facts *f = end_facts(e);
+
+	if (x->is_committed)
+		return x->status;
+	if (x->has_rest)
+		return x->relay.status;
+	return exchange_is_anthropic(x) ? f->anthropic_status : f->status;
+}
+
+static void
+bury(struct exchange *x)
+{
+	exchange_drop_body(x);
+	list_remove(&x->link);
+	worker_bury(x->w, &x->grave);
+}
+
+void
+exchange_release(struct exchange *x)
+{
+	if (!x->is_unsafe)
+		return;
+	x->is_unsafe = false;
+	list_remove(&x->unsafe_link);
+	say_farewell(x, x->farewell, x->farewell_text);
+	bury(x);
+}
+
+void
+exchanges_release_safe(struct worker *w)
+{
+	const struct ledger *l = w->gateway->ledger;
+	uint64_t safe = ledger_safe_seq(l);
+	bool all = !ledger_is_writable(l);
+
+	LIST_EACH (&w->unsafe, link) {
+		struct exchange *x =
+		    CONTAINER_OF(link, struct exchange, unsafe_link);
+
+		if (all || x->seq <= safe)
+			exchange_release(x);
+	}
 }
 
 enum next
 exchange_end(struct exchange *x, enum end e, const char *message)
 {
-	struct client *c = x->client;
+	struct gateway *g = x->w->gateway;
 
 	if (x->has_ended)
 		return OVER;
 	x->has_ended = true;
+	if (x->is_drained) {
+		__atomic_sub_fetch(&g->drains, 1, __ATOMIC_RELAXED);
+		e = END_CLIENT_GONE;
+	}
 	if (x->step == STEP_RECEIVE)
 		x->body_len = buf_len(&x->body);
 	/* The attempt that was under way, or that answered. */
@@ -402,20 +513,18 @@ exchange_end(struct exchange *x, enum end e, const char *message)
 		attempt_close(x, end_facts(e)->text);
 	upconn_close(&x->up);
 	exchange_give_back(x);
-	if (c != NULL) {
-		if (c->state == CLIENT_BODY)
-			c->closes = true; /* unread bytes are no request */
-		if (x->relay.state == RELAY_DONE)
-			client_finish(c);
-		else if (x->is_committed)
-			break_off(x, e, message);
-		else
-			refuse(x, e, message);
-		c->x = NULL;
+	if (ledger_must_wait(g->ledger) && x->client != NULL &&
+	    x->attempt_count > 0) {
+		x->farewell = e;
+		x->farewell_text = arena_printf(&x->arena, "%s", message);
+		x->is_unsafe = true;
+		x->status = coming_status(x, e);
+		list_append(&x->w->unsafe, &x->unsafe_link);
+		x->seq = settle(x, e);
+		return OVER;
 	}
+	say_farewell(x, e, message);
 	settle(x, e);
-	exchange_drop_body(x);
-	list_remove(&x->link);
-	worker_bury(x->w, &x->grave);
+	bury(x);
 	return OVER;
 }

@@ -68,8 +68,9 @@ struct relay {
 	struct chunked chunked;
 	char *fields;              /* for the client, in the arena */
 	struct buf held;           /* bytes the client may not see yet */
-	size_t hidden_from;        /* in held: where an event that may be hidden
-				      begins; SIZE_MAX: none is open */
+	size_t waiting_from;       /* in held: where those bytes of an open
+				      event begin that may have to be cut;
+				      SIZE_MAX: there are none */
 	bool is_chunked_out;       /* the client gets chunks of ours */
 	bool is_coded;             /* has a Content-Encoding */
 	bool is_opaque;            /* which we cannot take off */
@@ -123,15 +124,30 @@ struct exchange {
 	struct ledger_attempt attempts[LEDGER_ATTEMPTS_MOST];
 	size_t attempt_count;
 	unsigned routes_tried;
+	bool has_damaged_usage; /* an upstream sent counts that cannot be */
 
 	/* forward */
 	struct upconn *up; /* owned while not NULL */
 	struct body_pieces pieces;
-	bool was_sent;    /* bytes have been given to a connection */
-	bool was_retried; /* on a fresh connection, this attempt */
-	bool asks_usage;  /* include_usage was put in: hide the chunk */
+	bool was_sent;         /* bytes have been given to a connection */
+	bool was_retried;      /* on a fresh connection, this attempt */
+	struct body_asks asks; /* put in; what comes of it is cut out */
+
+	/* settle */
+	struct slot *slot; /* owned until the line is handed over; NULL: no
+			      upstream was asked */
+	struct link unsafe_link; /* of the worker's, while its line is not on
+				    the disk and must be (ledger.fsync) */
+	bool is_unsafe;
+	uint64_t seq;        /* of its line */
+	enum end farewell;   /* what the client is told then */
+	char *farewell_text; /* in the arena */
+
+	bool is_drained;        /* the client has gone, the answer is read on */
+	uint64_t drained_by_ns; /* at most until then */
 
 	struct relay relay;
+	bool has_rest;     /* the answer's end is held back in relay.held */
 	bool is_committed; /* the client has got a head */
 	int status;        /* that the client got; 0: none */
 	uint64_t bytes_out;
@@ -202,5 +218,22 @@ void relay_on_eof(struct exchange *x);
 void relay_on_broken(struct exchange *x, const char *text);
 void relay_on_deadline(struct exchange *x);
 
-/* settle.c: the ledger line. */
-void settle(struct exchange *x, enum end e);
+/* An exchange whose end waits for its line, or all whose lines are safe by now:
+ * lets the client know. */
+void exchange_release(struct exchange *x);
+void exchanges_release_safe(struct worker *w);
+
+/* The client has gone; what still comes is looked at and thrown away, until
+ * then at most. */
+void relay_drain(struct exchange *x, uint64_t by_ns);
+
+/* The answer's last bytes, which have been held back. */
+void relay_emit_rest(struct exchange *x);
+
+/* settle.c: the ledger line; and what stands in the scoreboard before there is
+ * one: right before the first byte to an upstream, as its answer comes, and
+ * when the attempt has failed and another one may follow. */
+uint64_t settle(struct exchange *x, enum end e);
+void settle_mark_sent(struct exchange *x);
+void settle_note(struct exchange *x);
+void settle_mark_failed(struct exchange *x);

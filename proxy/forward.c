@@ -11,22 +11,14 @@
 
 #include "base/banned.h"
 
+static void on_sending(void *user);
 static void on_data(void *user, char *p, size_t len);
 static void on_eof(void *user);
 static void on_failure(void *user, enum upconn_failure how, const char *text);
 static void on_deadline(void *user);
 
 static const struct upconn_calls calls = {
-    on_data, on_eof, on_failure, on_deadline};
-
-/* include_usage is asked for where the server takes it: streamed chat and
- * completions of every OpenAI-like kind. */
-static bool
-must_ask_usage(const struct exchange *x)
-{
-	return x->facts.is_stream && !x->facts.asks_usage &&
-	    (x->api == API_CHAT || x->api == API_COMPLETIONS);
-}
+    on_sending, on_data, on_eof, on_failure, on_deadline};
 
 /* The field's name and what stands before the key. */
 static const char *
@@ -34,8 +26,9 @@ credential_field(const struct upstream_config *up)
 {
 	if (up->api_key == NULL)
 		return "";
-	return up->kind == KIND_ANTHROPIC ? "x-api-key: "
-					  : "Authorization: Bearer ";
+	return kind_has(up->kind, KIND_HAS_X_API_KEY)
+	    ? "x-api-key: "
+	    : "Authorization: Bearer ";
 }
 
 /* Everything before the credential. */
@@ -58,7 +51,7 @@ write_head(struct exchange *x, size_t body_len, struct buf *to)
 	buf_put_uint(to, body_len);
 	buf_put_literal(to, "\r\n");
 	buf_puts(to, x->forward_fields);
-	if (up->kind == KIND_ANTHROPIC && is_messages &&
+	if (kind_has(up->kind, KIND_HAS_X_API_KEY) && is_messages &&
 	    strstr(x->forward_fields, "anthropic-version:") == NULL)
 		buf_puts(to, "anthropic-version: 2023-06-01\r\n");
 	buf_puts(to, credential_field(up));
@@ -81,9 +74,9 @@ make_request(struct exchange *x, size_t *count)
 	struct iovec *v;
 	size_t n = 0;
 
-	x->asks_usage = must_ask_usage(x);
+	x->asks = body_asks(&x->facts, x->route->upstream->kind, x->api);
 	body_edit(&body, &x->arena, buf_data(&x->body), buf_len(&x->body),
-	    &x->facts, x->route, x->asks_usage);
+	    &x->facts, x->route, x->asks);
 	v = arena_alloc(&x->arena, (body.count + 3) * sizeof *v);
 	buf_clear(head);
 	write_head(x, body.len, head);
@@ -105,6 +98,10 @@ step_forward(struct exchange *x)
 	struct iovec *pieces;
 	size_t count;
 
+	/* No request leaves that a crash could lose. */
+	if (x->slot == NULL &&
+	    (x->slot = ledger_take_slot(x->w->gateway->ledger)) == NULL)
+		return exchange_end(x, END_LEDGER_DOWN, "");
 	x->up =
 	    upconn_open(x->w, x->snapshot, up, x->was_retried, &calls, x, &why);
 	if (x->up == NULL)
@@ -116,6 +113,12 @@ step_forward(struct exchange *x)
 	x->step = STEP_RELAY;
 	upconn_send(x->up, pieces, count);
 	return WAIT;
+}
+
+static void
+on_sending(void *user)
+{
+	settle_mark_sent(user);
 }
 
 static void

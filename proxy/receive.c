@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "proxy/exchange.h"
 #include "proxy/models.h"
+#include "proxy/own_usage.h"
 
 #include <openssl/crypto.h>
 
@@ -20,6 +21,8 @@ enum place {
 	PLACE_READY,
 	PLACE_MODELS,
 	PLACE_MODEL, /* a prefix: what follows is the id */
+	PLACE_KEY,
+	PLACE_USAGE,
 	PLACE_API,
 	PLACE_NONE,
 };
@@ -42,6 +45,10 @@ static const struct endpoint endpoints[] = {
     {"/v1/messages", PLACE_API, API_MESSAGES},
     {"/v1/messages/count_tokens", PLACE_API, API_COUNT_TOKENS},
     {"/v1/models", PLACE_MODELS, API_COUNT},
+    {"/v1/key", PLACE_KEY, API_COUNT},
+    {"/api/v1/key", PLACE_KEY, API_COUNT},
+    {"/api/v1/auth/key", PLACE_KEY, API_COUNT},
+    {"/v1/usage", PLACE_USAGE, API_COUNT},
     {"/healthz", PLACE_HEALTH, API_COUNT},
     {"/readyz", PLACE_READY, API_COUNT},
     {"/", PLACE_ROOT, API_COUNT},
@@ -410,6 +417,34 @@ answer_models(struct client *c, const struct request *r)
 	buf_release(&body);
 }
 
+/* What the user has used: only here is a query read. */
+static void
+answer_own_usage(struct client *c, const struct request *r, enum place place)
+{
+	struct own_usage own = {.config = c->w->snapshot->config,
+	    .rollups = c->w->gateway->rollups,
+	    .now_ms = clock_wall_ms()};
+	struct usage_query query;
+	struct buf body = {0};
+	struct fault why;
+
+	own.user = identify(c, r, &own.record);
+	if (own.user == NULL)
+		return;
+	if (place == PLACE_USAGE &&
+	    !usage_query_parse(r->query, own.now_ms, &query, &why)) {
+		refuse(c, END_BAD_REQUEST, why.text);
+		return;
+	}
+	if (place == PLACE_USAGE)
+		own_usage_write_history(&own, &query, &body);
+	else
+		own_usage_write_key(&own, &body);
+	client_answer(c, 200, "application/json", SLICE(""),
+	    (struct slice){buf_data(&body), buf_len(&body)});
+	buf_release(&body);
+}
+
 static bool
 is_ready(const struct client *c)
 {
@@ -467,6 +502,10 @@ receive_request(struct client *c, const struct request *r, char *p, size_t len)
 	case PLACE_MODELS:
 	case PLACE_MODEL:
 		answer_models(c, r);
+		break;
+	case PLACE_KEY:
+	case PLACE_USAGE:
+		answer_own_usage(c, r, e->place);
 		break;
 	case PLACE_API:
 	case PLACE_NONE:

@@ -23,6 +23,7 @@ relay_release(struct relay *r)
 {
 	buf_release(&r->head);
 	buf_release(&r->held);
+	tap_release(&r->tap);
 	inflater_destroy(&r->inflater);
 }
 
@@ -37,18 +38,39 @@ set_deadline(struct exchange *x, uint64_t now)
 	    ? x->sent_ns + up->first_token_ms * NS_PER_MS
 	    : x->relay.last_byte_ns + up->gap_ms * NS_PER_MS;
 
-	upconn_set_deadline(x->up, at < total ? at : total, now);
+	if (at > total)
+		at = total;
+	if (x->is_drained && at > x->drained_by_ns)
+		at = x->drained_by_ns;
+	upconn_set_deadline(x->up, at, now);
+}
+
+void
+relay_drain(struct exchange *x, uint64_t by_ns)
+{
+	x->is_drained = true;
+	x->drained_by_ns = by_ns;
+	upconn_resume(x->up);
+	set_deadline(x, clock_mono_ns());
 }
 
 void
 relay_reset(struct exchange *x)
 {
 	struct relay *r = &x->relay;
+	struct tap_job job = {
+	    .kind = x->route == NULL ? KIND_OPENAI : x->route->upstream->kind,
+	    .api = x->api,
+	    .is_stream = x->facts.is_stream,
+	    .hides_usage = x->asks.hides,
+	    .strips_running = x->asks.running,
+	    .choices = x->facts.n,
+	};
 
 	relay_release(r);
 	memset(r, 0, offsetof(struct relay, tap));
-	r->hidden_from = SIZE_MAX;
-	tap_init(&r->tap, x->api, x->facts.is_stream, x->asks_usage);
+	r->waiting_from = SIZE_MAX;
+	tap_init(&r->tap, &job);
 }
 
 void
@@ -57,16 +79,6 @@ relay_begin(struct exchange *x)
 	relay_reset(x);
 	x->sent_ns = x->relay.last_byte_ns = clock_mono_ns();
 	set_deadline(x, x->sent_ns);
-}
-
-void
-relay_end_tap(struct exchange *x, bool was_cut)
-{
-	struct relay *r = &x->relay;
-
-	if (!r->is_tap_over)
-		tap_end(&r->tap, was_cut);
-	r->is_tap_over = true;
 }
 
 /* --- failures ------------------------------------------------------------ */
@@ -111,7 +123,8 @@ relay_on_broken(struct exchange *x, const char *text)
 	}
 	/* The server closed the kept connection as we took it: nothing was
 	 * done with the request, so it may be asked once more. */
-	if (got_nothing && upconn_is_reused(x->up) && !x->was_retried) {
+	if (got_nothing && x->client != NULL && upconn_is_reused(x->up) &&
+	    !x->was_retried) {
 		upconn_close(&x->up);
 		x->was_retried = true;
 		x->step = STEP_FORWARD;
@@ -140,6 +153,10 @@ relay_on_deadline(struct exchange *x)
 		x->relay.last_byte_ns = now;
 		is_gap = false;
 	}
+	if (x->is_drained && now >= x->drained_by_ns) {
+		exchange_end(x, END_CLIENT_GONE, "");
+		return;
+	}
 	if (x->content_ns != 0 && !is_gap && now < total) {
 		set_deadline(x, now);
 		return;
@@ -160,6 +177,13 @@ relay_on_deadline(struct exchange *x)
 
 /* --- to the client ------------------------------------------------------- */
 
+/* Whether something may be cut out of the body, so that its length is open. */
+static bool
+is_edited(const struct exchange *x)
+{
+	return x->asks.hides || x->asks.running;
+}
+
 bool
 relay_has_no_body(int status)
 {
@@ -173,7 +197,7 @@ write_head(struct exchange *x, struct buf *to)
 
 	r->is_chunked_out = false;
 	if (!relay_has_no_body(r->status) && !x->is_http11 &&
-	    (r->framing != FRAMING_LENGTH || x->asks_usage))
+	    (r->framing != FRAMING_LENGTH || is_edited(x)))
 		x->client->closes = true;
 	client_begin_head(x->client, to, r->status);
 	buf_puts(to, r->fields);
@@ -184,7 +208,7 @@ write_head(struct exchange *x, struct buf *to)
 		    "x-accel-buffering: no\r\n");
 	if (relay_has_no_body(r->status)) {
 		buf_puts(to, "\r\n");
-	} else if (r->framing == FRAMING_LENGTH && !x->asks_usage) {
+	} else if (r->framing == FRAMING_LENGTH && !is_edited(x)) {
 		buf_put_literal(to, "Content-Length: ");
 		buf_put_uint(to, r->body_length);
 		buf_put_literal(to, "\r\n\r\n");
@@ -196,19 +220,42 @@ write_head(struct exchange *x, struct buf *to)
 	}
 }
 
+/* What is held and need not wait. */
+static size_t
+held_visible(const struct relay *r)
+{
+	size_t held = buf_len(&r->held);
+
+	return r->waiting_from < held ? r->waiting_from : held;
+}
+
+static void
+drop_held(struct relay *r, size_t len)
+{
+	buf_drain(&r->held, len);
+	if (buf_len(&r->held) == 0)
+		buf_release(&r->held);
+	if (r->waiting_from != SIZE_MAX)
+		r->waiting_from -= len;
+}
+
 /* Sends what the client may see: head if it has not gone, what was held, and
  * p[0..len); and the framing's end. */
 static void
 emit(struct exchange *x, const char *p, size_t len, bool is_end)
 {
 	struct relay *r = &x->relay;
-	size_t held = r->hidden_from < buf_len(&r->held) ? r->hidden_from
-							 : buf_len(&r->held);
+	size_t held = held_visible(r);
 	struct buf *head = &x->w->line;
 	struct iovec v[6];
 	size_t n = 0;
 	char size[20];
 
+	if (x->client == NULL) { /* there is nobody left to see it */
+		x->is_committed = true;
+		drop_held(r, held);
+		return;
+	}
 	if (!x->is_committed) {
 		buf_clear(head);
 		write_head(x, head);
@@ -238,102 +285,12 @@ emit(struct exchange *x, const char *p, size_t len, bool is_end)
 	x->bytes_out += held + len;
 	if (n > 0)
 		client_send(x->client, v, n);
-	buf_drain(&r->held, held);
-	if (buf_len(&r->held) == 0)
-		buf_release(&r->held);
-	if (r->hidden_from != SIZE_MAX)
-		r->hidden_from -= held;
+	drop_held(r, held);
 	if (x->up != NULL && client_backlog(x->client) > CLIENT_HIGH_BYTES)
 		upconn_pause(x->up);
 }
 
 /* --- the body ------------------------------------------------------------ */
-
-static void
-on_inflated(void *arg, const char *p, size_t len)
-{
-	struct tap *t = arg;
-	enum tap_verdict verdict;
-
-	for (size_t at = 0; at < len;)
-		at += tap_next(t, p + at, len - at, &verdict);
-}
-
-/* What a look at a piece found: p[0..visible) may go to the client; the rest,
- * an event that may yet have to be hidden, waits. */
-struct looked {
-	size_t visible;
-	const char *waiting; /* borrowed: in the piece */
-	size_t waiting_len;
-};
-
-/* An event that the client did not ask for has ended at `run`: takes it out. */
-static size_t
-hide(struct relay *r, char *p, size_t to, size_t run, size_t event)
-{
-	if (r->hidden_from != SIZE_MAX) {
-		/* It began in an earlier piece; nothing of this one stays. */
-		r->held.end = r->held.start + r->hidden_from;
-		return to;
-	}
-	memmove(p + to, p + run, event - run);
-	return to + event - run;
-}
-
-/* Shows a piece to the tap, and moves what the client may see together. */
-static struct looked
-look(struct exchange *x, char *p, size_t len, bool is_end)
-{
-	struct relay *r = &x->relay;
-	size_t to = 0;    /* visible bytes at p */
-	size_t run = 0;   /* where those begin that were not moved yet */
-	size_t event = 0; /* where the open event begins */
-	size_t at = 0;
-	enum tap_verdict verdict;
-
-	while (at < len) {
-		at += tap_next(&r->tap, p + at, len - at, &verdict);
-		if (verdict == TAP_HIDE) {
-			to = hide(r, p, to, run, event);
-			run = at;
-		}
-		if (verdict != TAP_MORE) {
-			r->hidden_from = SIZE_MAX;
-			event = at;
-		}
-	}
-	if (is_end)
-		relay_end_tap(x, false);
-	if (r->tap.may_be_hidden && is_end) {
-		to = hide(r, p, to, run, event);
-		run = event = len;
-	} else if (!r->tap.may_be_hidden || is_end) {
-		r->hidden_from = SIZE_MAX;
-		event = len;
-	}
-	if (event > run) {
-		memmove(p + to, p + run, event - run);
-		to += event - run;
-	}
-	if (is_end)
-		r->hidden_from = SIZE_MAX;
-	return (struct looked){to, p + event, len - event};
-}
-
-/* A coded answer is passed as it came; the tap sees it decoded. */
-static struct looked
-look_inside(struct exchange *x, const char *p, size_t len, bool is_end)
-{
-	struct relay *r = &x->relay;
-
-	/* Damaged or given up: what was seen before counts, or an estimate. */
-	if (len > 0 && r->inflater != NULL &&
-	    !inflater_feed(r->inflater, p, len, on_inflated, &r->tap))
-		inflater_destroy(&r->inflater);
-	if (is_end)
-		relay_end_tap(x, false);
-	return (struct looked){len, p, 0};
-}
 
 /* Adds to what is held; false if memory is out. */
 static bool
@@ -345,7 +302,7 @@ hold(struct exchange *x, const char *p, size_t len)
 	return false;
 }
 
-/* Keeps an open event that may have to be hidden. */
+/* Keeps what may have to be cut of an open event. */
 static bool
 hold_waiting(struct exchange *x, const struct looked *seen)
 {
@@ -353,8 +310,8 @@ hold_waiting(struct exchange *x, const struct looked *seen)
 
 	if (seen->waiting_len == 0)
 		return true;
-	if (r->hidden_from == SIZE_MAX)
-		r->hidden_from = buf_len(&r->held);
+	if (r->waiting_from == SIZE_MAX)
+		r->waiting_from = buf_len(&r->held);
 	return hold(x, seen->waiting, seen->waiting_len);
 }
 
@@ -402,7 +359,14 @@ finish(struct exchange *x, const char *p, size_t len)
 		return;
 	}
 	exchange_give_back(x);
-	emit(x, p, len, true);
+	if (ledger_must_wait(x->w->gateway->ledger)) {
+		/* The last bytes follow when its line is on the disk. */
+		if (!hold(x, p, len))
+			return;
+		x->has_rest = true;
+	} else {
+		emit(x, p, len, true);
+	}
 	r->state = RELAY_DONE;
 	if (r->keeps_alive)
 		upconn_park(&x->up);
@@ -411,6 +375,12 @@ finish(struct exchange *x, const char *p, size_t len)
 	exchange_end(x,
 	    r->tap.has_error || r->status >= 300 ? END_UPSTREAM_ERROR : END_OK,
 	    "");
+}
+
+void
+relay_emit_rest(struct exchange *x)
+{
+	emit(x, "", 0, true);
 }
 
 /* A stream has ended, or begun with an error, and no content came.  If another
@@ -452,9 +422,10 @@ static void
 on_payload(struct exchange *x, char *p, size_t len, bool is_end)
 {
 	struct relay *r = &x->relay;
-	struct looked seen = r->is_coded ? look_inside(x, p, len, is_end)
-					 : look(x, p, len, is_end);
+	struct looked seen = relay_look(x, p, len, is_end);
 
+	/* What the client gets stands in the scoreboard before it has it. */
+	settle_note(x);
 	if (r->state == RELAY_HOLD) {
 		if (!hold(x, p, seen.visible) || !hold_waiting(x, &seen))
 			return;

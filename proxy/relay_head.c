@@ -36,6 +36,7 @@ take_fields(struct exchange *x, const struct head *h)
 {
 	struct buf *text = &x->w->line;
 	struct slice coding = head_field(h, "content-encoding");
+	struct slice tokens = head_field(h, "x-compute-tokens");
 
 	buf_clear(text);
 	for (size_t i = 0; i < h->count; i++) {
@@ -50,6 +51,8 @@ take_fields(struct exchange *x, const struct head *h)
 	}
 	x->relay.fields =
 	    arena_strndup(&x->arena, buf_data(text), buf_len(text));
+	if (tokens.p != NULL)
+		tap_take_header(&x->relay.tap, tokens);
 	if (coding.len == 0 || slice_is_nocase(coding, "identity"))
 		return;
 	x->relay.is_coded = true;
@@ -205,13 +208,12 @@ read_head(struct exchange *x, char *p, size_t len)
 	}
 }
 
-void
-relay_on_data(struct exchange *x, char *p, size_t len)
+static void
+take_data(struct exchange *x, char *p, size_t len)
 {
 	struct relay *r = &x->relay;
 	struct buf whole;
 
-	r->last_byte_ns = clock_mono_ns();
 	if (r->state != RELAY_HEAD) {
 		relay_on_body(x, p, len);
 		return;
@@ -230,4 +232,11 @@ relay_on_data(struct exchange *x, char *p, size_t len)
 	r->head = (struct buf){0};
 	read_head(x, whole.base + whole.start, buf_len(&whole));
 	buf_release(&whole);
+}
+
+void
+relay_on_data(struct exchange *x, char *p, size_t len)
+{
+	x->relay.last_byte_ns = clock_mono_ns();
+	take_data(x, p, len);
 }

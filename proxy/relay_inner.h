@@ -1,5 +1,6 @@
 /*
- * relay_inner.h - what relay.c and relay_head.c share, and nobody else uses.
+ * relay_inner.h - what relay.c, relay_head.c and relay_look.c share, and nobody
+ * else uses.
  */
 #pragma once
 
@@ -20,3 +21,16 @@ bool relay_has_no_body(int status);
 
 /* Bytes of the answer's body, still in their framing; they may be changed. */
 void relay_on_body(struct exchange *x, char *p, size_t len);
+
+/* What a look at a piece found: p[0..visible) may go to the client; the rest,
+ * of an event that may yet have to be cut, waits. */
+struct looked {
+	size_t visible;
+	const char *waiting; /* borrowed: in the piece */
+	size_t waiting_len;
+};
+
+/* Shows a piece of the body to the tap, and moves together, in its place, what
+ * the client may see of it.  What was held of an event that is now over is cut,
+ * too, and r->waiting_from says what of it still waits. */
+struct looked relay_look(struct exchange *x, char *p, size_t len, bool is_end);

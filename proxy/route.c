@@ -99,7 +99,10 @@ attempt_failed(struct exchange *x, unsigned when, enum end e,
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
+	if (x->client == NULL) /* for whom should another one be asked? */
+		return exchange_end(x, END_CLIENT_GONE, "");
 	attempt_close(x, result);
+	settle_mark_failed(x);
 	relay_reset(x);
 	upconn_close(&x->up);
 	if (x->has_slot)

@@ -20,6 +20,11 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "metering/learned.h"
+#include "metering/ledger_segments.h"
+#include "metering/redis_follower.h"
+#include "metering/redis_peers.h"
+#include "metering/rollup_keeper.h"
 #include "proxy/listener.h"
 #include "proxy/notify.h"
 #include "proxy/resolver.h"
@@ -31,6 +36,8 @@
 #define RESERVED_DESCRIPTORS 64 /* for the ledger, upstreams, files */
 #define LISTEN_MOST 64
 #define FIRST_LOOKUP_MS 1000
+#define CLOCK_ERROR_MOST_MS INT64_C(315360000000) /* ten years */
+#define SAVE_MS 60000 /* how often what was learned is written */
 
 struct server {
 	struct gateway gateway;
@@ -215,6 +222,11 @@ stop_workers(struct server *s)
 	post_all(s, MAIL_STOP, NULL, NULL);
 	for (unsigned i = 0; i < s->worker_count; i++)
 		worker_join(s->workers[i]);
+}
+
+static void
+destroy_workers(struct server *s)
+{
 	for (unsigned i = 0; i < s->worker_count; i++)
 		worker_destroy(&s->workers[i]);
 	free(s->workers);
@@ -243,12 +255,139 @@ tell_ready(struct server *s)
 		free(urls[i]);
 }
 
+/* Later starts sort behind earlier ones, also after a clock was set back. */
+static bool
+name_writer(
+    const char *ledger_path, char writer[ULID_CHARS + 1], struct fault *why)
+{
+	struct segments *all = segments_list(ledger_path, why);
+	int64_t now = clock_wall_ms(), last = -1;
+	struct ulid_source ids;
+
+	if (all == NULL)
+		return false;
+	for (size_t i = 0; i < segments_count(all); i++) {
+		int64_t at = ulid_time(segments_at(all, i)->id.writer);
+
+		if (at > last && at < now + CLOCK_ERROR_MOST_MS)
+			last = at;
+	}
+	segments_destroy(&all);
+	if (!ulid_source_init(&ids, why))
+		return false;
+	if (last >= now)
+		log_warning("the clock was set back since the last start: the "
+			    "ledger has lines of a later time");
+	ulid_make(&ids, last >= now ? last + 1 : now, writer);
+	return true;
+}
+
+/* Answers wait for their lines on all workers. */
+static void
+on_safe(void *arg)
+{
+	struct gateway *g = arg;
+	uint32_t count = __atomic_load_n(&g->worker_count, __ATOMIC_ACQUIRE);
+
+	for (uint32_t i = 0; i < count; i++)
+		worker_post(g->workers[i], MAIL_SAFE, NULL, NULL);
+}
+
+static uint64_t
+safe_seq(void *arg)
+{
+	return ledger_safe_seq(arg);
+}
+
+static struct ledger_rotation
+rotation_of(const struct config *c)
+{
+	return (struct ledger_rotation){
+	    .bytes = c->ledger.rotate_bytes,
+	    .is_daily = c->ledger.rotates_daily,
+	    .compresses = c->ledger.compresses,
+	};
+}
+
+static bool
+start_redis(struct gateway *g, const struct config *config, struct fault *why)
+{
+	char *peers;
+
+	if (!config->has_redis)
+		return true;
+	peers = xasprintf("%s/" REDIS_PEERS_FILE, config->server.state_dir);
+	g->redis = redis_follower_start(
+	    &(struct redis_follower_options){
+		.redis = &config->redis,
+		.ledger_path = config->ledger.path,
+		.peers_path = peers,
+		.writer = ledger_writer(g->ledger),
+		.safe_seq = safe_seq,
+		.arg = g->ledger,
+	    },
+	    why);
+	free(peers);
+	return g->redis != NULL;
+}
+
+/* The ledger, and what follows it or learns from what goes there. */
+static bool
+start_metering(struct server *s, const struct config *config,
+    const char *writer, struct fault *why)
+{
+	struct gateway *g = &s->gateway;
+	const char *state_dir = config->server.state_dir;
+	char *scoreboard = xasprintf("%s/scoreboard", state_dir);
+	char *learned = xasprintf("%s/" LEARNED_FILE_NAME, state_dir);
+
+	g->learned = learned_open(learned, why);
+	if (why->text[0] != '\0')
+		log_warning("%s", why->text);
+	g->ledger = ledger_open(
+	    &(struct ledger_options){
+		.path = config->ledger.path,
+		.scoreboard = scoreboard,
+		.writer = writer,
+		.fsync = config->ledger.fsync,
+		.rotation = rotation_of(config),
+		.on_safe = config->ledger.fsync == LEDGER_FSYNC_ALWAYS ? on_safe
+								       : NULL,
+		.arg = g,
+	    },
+	    why);
+	free(scoreboard);
+	free(learned);
+	if (g->ledger == NULL)
+		return false;
+	g->rollups = rollup_keeper_start(
+	    &(struct rollup_keeper_options){
+		.state_dir = state_dir,
+		.ledger_path = config->ledger.path,
+		.writer = ledger_writer(g->ledger),
+		.safe_seq = safe_seq,
+		.arg = g->ledger,
+	    },
+	    why);
+	return g->rollups != NULL && start_redis(g, config, why);
+}
+
+/* What was learned is kept, but a disk that takes nothing is the ledger's
+ * worry. */
+static void
+save_learned(struct server *s)
+{
+	struct fault why;
+
+	if (!learned_save(s->gateway.learned, &why))
+		log_warning("%s", why.text);
+}
+
 static bool
 start(struct server *s, struct config *config, struct fault *why)
 {
 	struct gateway *g = &s->gateway;
 	const char *state_dir = config->server.state_dir;
-	struct ulid_source ids;
 	char writer[ULID_CHARS + 1];
 
 	g->max_connections = connection_limit(config);
@@ -260,11 +399,8 @@ start(struct server *s, struct config *config, struct fault *why)
 	    (s->snapshot = snapshot_create(config, g->gate, why)) == NULL)
 		return false;
 	config = s->snapshot->config;
-	if (!ulid_source_init(&ids, why))
-		return false;
-	ulid_make(&ids, clock_wall_ms(), writer);
-	if ((g->ledger = ledger_open(config->ledger_path, writer, why)) ==
-		NULL ||
+	if (!name_writer(config->ledger.path, writer, why) ||
+	    !start_metering(s, config, writer, why) ||
 	    (g->resolver = resolver_create(why)) == NULL)
 		return false;
 	resolver_watch(g->resolver, config);
@@ -302,8 +438,10 @@ tell_ignored(const struct config *old, const struct config *new)
 		    "server.state_dir has changed: that needs a restart");
 	if (old->server.workers != new->server.workers)
 		log_warning("server.workers has changed: that needs a restart");
-	if (strcmp(old->ledger_path, new->ledger_path) != 0)
+	if (strcmp(old->ledger.path, new->ledger.path) != 0)
 		log_warning("ledger.path has changed: that needs a restart");
+	if (old->ledger.fsync != new->ledger.fsync)
+		log_warning("ledger.fsync has changed: that needs a restart");
 	if (old->server.max_connections != new->server.max_connections)
 		log_warning("server.max_connections has changed: that needs a "
 			    "restart");
@@ -313,6 +451,7 @@ static void
 reload(struct server *s)
 {
 	struct config *config = s->options->reload(s->options->arg);
+	struct ledger_rotation rotation;
 	struct snapshot *fresh;
 	struct fault why;
 
@@ -328,6 +467,8 @@ reload(struct server *s)
 		config_unref(&config);
 		return;
 	}
+	rotation = rotation_of(fresh->config);
+	ledger_set_rotation(s->gateway.ledger, &rotation);
 	resolver_watch(s->gateway.resolver, fresh->config);
 	post_all(s, 0, fresh, NULL);
 	snapshot_unref(&s->snapshot);
@@ -442,10 +583,13 @@ run(struct server *s)
 	    {.fd = s->inotify_fd, .events = POLLIN}};
 
 	while (!has_drained(s)) {
-		int wait_ms = s->stop_at_ns != 0 ? 20 : -1;
+		int wait_ms = s->stop_at_ns != 0 ? 20 : SAVE_MS;
+		int n = poll(fds, COUNT_OF(fds), wait_ms);
 
-		if (poll(fds, COUNT_OF(fds), wait_ms) < 0)
+		if (n < 0)
 			continue;
+		if (n == 0 && wait_ms == SAVE_MS)
+			save_learned(s);
 		if (fds[0].revents != 0)
 			take_signals(s);
 		if (fds[1].revents != 0 && keys_have_changed(s))
@@ -464,7 +608,16 @@ finish(struct server *s)
 	if ((leaked = gate_in_flight(s->gateway.gate)) > 0)
 		log_error("bug: %llu places are still taken",
 		    (unsigned long long)leaked);
+	if (s->gateway.ledger != NULL)
+		ledger_finish(s->gateway.ledger);
+	/* Until then its thread told them which lines are safe. */
+	destroy_workers(s);
+	redis_follower_stop(&s->gateway.redis);
+	rollup_keeper_stop(&s->gateway.rollups);
 	ledger_close(&s->gateway.ledger);
+	if (s->gateway.learned != NULL)
+		save_learned(s);
+	learned_close(&s->gateway.learned);
 	resolver_destroy(&s->gateway.resolver);
 	snapshot_unref(&s->snapshot);
 	key_table_unref(&s->keys);

@@ -2,24 +2,12 @@
  * settle.c - what the exchange cost, written down once, whatever happened.
  */
 #include "base/clock.h"
+#include "metering/charge.h"
+#include "metering/learned.h"
+#include "metering/ledger_recover.h"
 #include "proxy/exchange.h"
 
 #include "base/banned.h"
-
-/* Bytes of text that are taken for a token when nobody says. */
-#define BYTES_A_TOKEN 4
-
-/* The price in force at arrival; before the first one begins, that one: nothing
- * that costs money is ever free.  NULL for what is free. */
-static const struct price *
-price_of(const struct exchange *x, const struct price_list *l)
-{
-	const struct price *p = price_at(l, x->arrived_ms);
-
-	for (size_t i = 0; p == NULL && i < l->count; i++)
-		p = price_at(l, l->prices[i].from_ms);
-	return p;
-}
 
 /* Whether the upstream may have worked on the request: it was given it, and has
  * not refused it. */
@@ -33,39 +21,88 @@ may_have_worked(const struct exchange *x)
 	return x->up != NULL && upconn_has_sent(x->up);
 }
 
-/* The counts of the attempt that has just ended.  What the upstream said is
- * taken if its answer was whole; else, and if it said nothing, the bytes seen
- * are counted.  No connection, or an error that names no usage, cost nothing.
- */
+/* What a prompt of this size comes to at the route's model. */
+static int64_t
+estimate_input(const struct exchange *x)
+{
+	return learned_input(x->w->gateway->learned, x->route->upstream->name,
+	    x->route->model, x->body_len - x->facts.data_bytes);
+}
+
+static int64_t
+estimate_output(const struct exchange *x, uint64_t text_bytes)
+{
+	return learned_output(x->w->gateway->learned, x->route->upstream->name,
+	    x->route->model, text_bytes);
+}
+
+/* Text that the counts seen so far do not cover. */
+static uint64_t
+uncounted_bytes(const struct tap *t)
+{
+	if (t->source == USAGE_RUNNING)
+		return t->uncounted_bytes;
+	return t->usage.output < 0 ? t->text_bytes : 0;
+}
+
+/* The counts of the attempt that has just ended. */
 static enum usage_source
 read_usage(const struct exchange *x, struct usage *u)
 {
 	const struct tap *t = &x->relay.tap;
-	bool has_worked = may_have_worked(x);
-	int64_t input, output;
+	struct charge_facts f = {
+	    .seen = t->usage,
+	    .source = t->source,
+	    .may_have_worked = may_have_worked(x),
+	};
 
 	*u = USAGE_UNKNOWN;
 	if (x->api == API_COUNT_TOKENS)
 		return USAGE_NONE;
-	if (usage_is_known(&t->usage) &&
-	    (!x->facts.is_stream || t->is_complete || !has_worked)) {
-		*u = t->usage;
-		if (u->input >= 0 && u->output >= 0)
-			return t->source;
+	if (f.may_have_worked || f.source != USAGE_NONE) {
+		f.input_estimate = estimate_input(x);
+		f.rest_estimate = estimate_output(x, uncounted_bytes(t));
 	}
-	if (!has_worked && !usage_is_known(u))
-		return USAGE_NONE;
-	input = (int64_t)((x->body_len - x->facts.data_bytes) / BYTES_A_TOKEN);
-	output = (int64_t)(t->text_bytes / BYTES_A_TOKEN);
-	u->input = t->usage.input >= 0 ? t->usage.input : input;
-	u->output = t->usage.output > output ? t->usage.output : output;
-	return USAGE_ESTIMATED;
+	return charge_usage(&f, u);
+}
+
+/* What the upstream itself said of a whole answer is what estimates are made
+ * from. */
+static void
+learn(const struct exchange *x, const struct ledger_attempt *a)
+{
+	const struct tap *t = &x->relay.tap;
+	struct learned_sample s = {
+	    .prompt_tokens = a->usage.input,
+	    .answer_tokens = a->usage.output,
+	};
+
+	if (a->source != USAGE_UPSTREAM || !t->is_complete)
+		return;
+	if (x->facts.data_bytes == 0)
+		s.prompt_bytes = x->body_len;
+	if (!x->relay.is_coded)
+		s.answer_bytes = t->text_bytes;
+	learned_note(x->w->gateway->learned, x->route->upstream->name,
+	    x->route->model, &s);
+}
+
+/* What the attempts at this route are charged by: the upstream's price, or, of
+ * one that is free, the price of what it is compared with. */
+static const struct price *
+route_price(const struct exchange *x)
+{
+	if (x->route->upstream->is_paid)
+		return price_at(&x->route->prices, x->arrived_ms);
+	if (x->model->compare != NULL)
+		return price_at(&x->model->compare->prices, x->arrived_ms);
+	return NULL;
 }
 
 void
 attempt_close(struct exchange *x, const char *result)
 {
-	const struct price *price = price_of(x, &x->route->prices);
+	const struct price *price = route_price(x);
 	struct ledger_attempt *a;
 
 	if (x->attempt_count == LEDGER_ATTEMPTS_MOST)
@@ -80,36 +117,29 @@ attempt_close(struct exchange *x, const char *result)
 		x->route->upstream->is_paid
 	    ? price_cost(price, &a->usage)
 	    : 0;
-}
-
-static int64_t
-count(int64_t n)
-{
-	return n < 0 ? 0 : n;
+	x->has_damaged_usage |= x->relay.tap.has_bad_count;
+	learn(x, a);
 }
 
 /* The last attempt's counts are the line's; money is the sum over all. */
 static void
-fill_counts(const struct exchange *x, struct ledger_line *line)
+fill_counts(struct exchange *x, struct ledger_line *line)
 {
 	const struct ledger_attempt *last;
+	char *cost;
 
 	line->usage_source = usage_source_name(USAGE_NONE);
+	line->usage_damaged = x->has_damaged_usage;
 	if (x->attempt_count == 0)
 		return;
+	for (size_t i = 0; i < x->attempt_count; i++)
+		ledger_line_take_attempt(line, &x->attempts[i]);
 	last = &x->attempts[x->attempt_count - 1];
-	line->usage_source = usage_source_name(last->source);
-	line->prompt_tokens = count(last->usage.input);
-	line->completion_tokens = count(last->usage.output);
-	line->cached_tokens = count(last->usage.cached);
-	line->cache_write_tokens = count(last->usage.cache_write);
-	line->reasoning_tokens = count(last->usage.reasoning);
-	line->audio_tokens = count(last->usage.audio);
-	for (size_t i = 0; i < x->attempt_count; i++) {
-		line->attempts[i] = x->attempts[i];
-		line->cost_usd += x->attempts[i].cost_pusd;
-	}
-	line->attempt_count = x->attempt_count;
+	if (last->usage.cost_pusd < 0)
+		return;
+	cost = arena_alloc(&x->arena, MONEY_TEXT_BYTES);
+	money_format(cost, last->usage.cost_pusd);
+	line->upstream_cost_usd = cost;
 }
 
 /* What the same tokens would have cost on the model's first paid route. */
@@ -117,6 +147,7 @@ static void
 fill_route(struct exchange *x, struct ledger_line *line)
 {
 	const struct route_config *r = x->route;
+	const struct ledger_attempt *last;
 	const struct price *price;
 	char *date;
 
@@ -125,48 +156,116 @@ fill_route(struct exchange *x, struct ledger_line *line)
 	line->upstream = r->upstream->name;
 	line->upstream_model = r->model;
 	line->paid = r->upstream->is_paid;
-	if (line->paid) {
-		price = price_of(x, &r->prices);
-		if (price == NULL)
-			return;
+	price = route_price(x);
+	if (price == NULL)
+		return;
+	if (line->paid && price->from_ms > 0) {
 		date = arena_alloc(&x->arena, CLOCK_TEXT_BYTES);
 		clock_format(date, price->from_ms);
 		date[10] = '\0'; /* the day alone */
 		line->price_date = date;
-	} else if (x->model->compare != NULL && x->attempt_count > 0 &&
-	    x->attempts[x->attempt_count - 1].source != USAGE_NONE) {
-		price = price_of(x, &x->model->compare->prices);
-		if (price != NULL)
-			line->avoided_usd = price_cost(
-			    price, &x->attempts[x->attempt_count - 1].usage);
+	} else if (!line->paid && x->attempt_count > 0) {
+		last = &x->attempts[x->attempt_count - 1];
+		if (last->source != USAGE_NONE)
+			line->avoided_usd = price_cost(price, &last->usage);
 	}
 }
 
+static int64_t
+ms_since_arrival(const struct exchange *x, uint64_t at_ns)
+{
+	return (int64_t)((at_ns - x->arrived_ns) / NS_PER_MS);
+}
+
+static void
+fill_line(struct exchange *x, const char *end, struct ledger_line *line)
+{
+	line->ts_ms = x->arrived_ms;
+	line->user = x->user->name;
+	line->model = x->model != NULL ? x->model->name : NULL;
+	line->duration_ms = ms_since_arrival(x, clock_mono_ns());
+	line->id = x->id;
+	line->key = x->record != NULL ? x->record->id : NULL;
+	line->api = api_name(x->api);
+	line->stream = x->facts.is_stream;
+	line->status = x->status;
+	line->end = end;
+	line->ttft_ms = x->content_ns == 0 || x->status >= 300
+	    ? -1
+	    : ms_since_arrival(x, x->content_ns);
+	line->bytes_in = (int64_t)x->body_len;
+	line->bytes_out = (int64_t)x->bytes_out;
+	if (x->has_rest)
+		line->bytes_out += (int64_t)buf_len(&x->relay.held);
+	line->client = x->user_agent;
+	line->client_request_id = x->client_request_id;
+	line->session = x->session;
+	fill_counts(x, line);
+	fill_route(x, line);
+}
+
+/* What the ledger gets if the gateway dies now. */
+static void
+mark(struct exchange *x, bool is_over)
+{
+	const struct price *price = route_price(x);
+	struct ledger_line draft = {0};
+	struct slot_rates rates = {
+	    .is_over = is_over,
+	    .is_counted = x->api != API_COUNT_TOKENS,
+	    .has_price = price != NULL,
+	    .input_estimate = estimate_input(x),
+	    .tokens_a_mb = estimate_output(x, 1000000),
+	};
+
+	if (price != NULL)
+		rates.price = *price;
+	fill_line(x, LEDGER_END_CRASHED, &draft);
+	slot_mark_sent(x->slot, &draft, &rates, &x->w->line);
+}
+
 void
+settle_mark_sent(struct exchange *x)
+{
+	mark(x, false);
+}
+
+void
+settle_mark_failed(struct exchange *x)
+{
+	if (x->slot != NULL && slot_state(x->slot) == SLOT_SENT)
+		mark(x, true);
+}
+
+void
+settle_note(struct exchange *x)
+{
+	const struct tap *t = &x->relay.tap;
+
+	if (x->slot == NULL || x->has_ended)
+		return;
+	slot_note(x->slot,
+	    &(struct slot_progress){
+		.usage = t->usage,
+		.source = t->source,
+		.uncounted_bytes = uncounted_bytes(t),
+		.elapsed_ms = ms_since_arrival(x, x->relay.last_byte_ns),
+	    });
+}
+
+uint64_t
 settle(struct exchange *x, enum end e)
 {
+	struct ledger *ledger = x->w->gateway->ledger;
 	struct ledger_line line = {0};
-	uint64_t now = clock_mono_ns();
+	struct slot *slot = x->slot;
 
-	line.ts_ms = x->arrived_ms;
-	line.user = x->user->name;
-	line.model = x->model != NULL ? x->model->name : NULL;
-	line.duration_ms = (int64_t)((now - x->arrived_ns) / NS_PER_MS);
-	line.id = x->id;
-	line.key = x->record != NULL ? x->record->id : NULL;
-	line.api = api_name(x->api);
-	line.stream = x->facts.is_stream;
-	line.status = x->status;
-	line.end = end_facts(e)->text;
-	line.ttft_ms = x->content_ns == 0 || x->status >= 300
-	    ? -1
-	    : (int64_t)((x->content_ns - x->arrived_ns) / NS_PER_MS);
-	line.bytes_in = (int64_t)x->body_len;
-	line.bytes_out = (int64_t)x->bytes_out;
-	line.client = x->user_agent;
-	line.client_request_id = x->client_request_id;
-	line.session = x->session;
-	fill_counts(x, &line);
-	fill_route(x, &line);
-	ledger_add(x->w->gateway->ledger, &line);
+	/* While nothing can be written, refusals would pile up in memory; and
+	 * nothing was served. */
+	if (slot == NULL && x->attempt_count == 0 &&
+	    !ledger_is_writable(ledger))
+		return 0;
+	fill_line(x, end_facts(e)->text, &line);
+	x->slot = NULL;
+	return ledger_add(ledger, slot, &line, &x->w->line);
 }

@@ -48,6 +48,7 @@ struct upconn {
 	struct sockaddr_storage addresses[RESOLVER_ADDRESSES_MOST];
 	size_t address_count, address_at;
 	bool is_reused, is_paused, has_sent;
+	bool is_announced; /* on_sending() was called */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -287,6 +288,10 @@ write_pieces(struct upconn *u)
 static void
 flush(struct upconn *u)
 {
+	if (u->piece_count > 0 && !u->is_announced) {
+		u->is_announced = true;
+		u->calls->on_sending(u->user);
+	}
 	while (u->piece_count > 0) {
 		ssize_t n = write_pieces(u);
 
@@ -306,7 +311,7 @@ upconn_send(struct upconn *u, struct iovec *pieces, size_t count)
 {
 	u->pieces = pieces;
 	u->piece_count = count;
-	u->has_sent = false;
+	u->has_sent = u->is_announced = false;
 	if (u->state == UP_BUSY)
 		flush(u);
 }

@@ -29,6 +29,8 @@ enum upconn_failure {
 /* How a connection speaks to its user; `user` is what upconn_open() got.  Each
  * may close or park the connection. */
 struct upconn_calls {
+	/* The first byte of the request goes out right after this. */
+	void (*on_sending)(void *user);
 	/* Bytes came; they may be changed in place and are gone after. */
 	void (*on_data)(void *user, char *p, size_t len);
 	/* The other side closed its half, cleanly (TLS: with close_notify). */

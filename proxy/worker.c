@@ -154,6 +154,8 @@ on_mail(evutil_socket_t fd, short what, void *arg)
 		drain(w);
 	if ((mail & MAIL_ROOM) != 0)
 		clients_make_room(w);
+	if ((mail & MAIL_SAFE) != 0)
+		exchanges_release_safe(w);
 	if ((mail & MAIL_CUT) != 0)
 		cut(w);
 	if ((mail & MAIL_STOP) != 0)
@@ -228,6 +230,7 @@ worker_create(struct gateway *g, unsigned index, struct snapshot *snapshot,
 	list_init(&w->clients);
 	list_init(&w->waiting);
 	list_init(&w->exchanges);
+	list_init(&w->unsafe);
 	list_init(&w->graveyard);
 	pthread_mutex_init(&w->mail_mutex, NULL);
 	w->base = make_base();
@@ -267,6 +270,8 @@ run(void *arg)
 	/* Whatever is left has no loop any more. */
 	listeners_close(w);
 	cut(w);
+	LIST_EACH (&w->unsafe, l)
+		exchange_release(CONTAINER_OF(l, struct exchange, unsafe_link));
 	close_clients(w);
 	return NULL;
 }

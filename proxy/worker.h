@@ -28,8 +28,11 @@
 
 #define SCRATCH_BYTES (128 * 1024)
 
+struct learned;
 struct pool;
+struct redis_follower;
 struct resolver;
+struct rollup_keeper;
 struct listener;
 struct listen_address;
 
@@ -37,6 +40,9 @@ struct listen_address;
 struct gateway {
 	struct gate *gate; /* owned by the server, like the others */
 	struct ledger *ledger;
+	struct learned *learned;
+	struct rollup_keeper *rollups;
+	struct redis_follower *redis; /* NULL: there is none */
 	struct resolver *resolver;
 	struct worker **workers;  /* owned by the server */
 	uint32_t worker_count;    /* atomic: of those that run */
@@ -44,6 +50,8 @@ struct gateway {
 	uint32_t connections;     /* atomic */
 	uint32_t busy;            /* atomic: of those, with a request under
 				     way or an answer not yet sent */
+	uint32_t drains;          /* atomic: answers that are read on after
+				     their client has gone */
 	uint64_t body_bytes;      /* atomic: request bodies held in memory */
 	bool is_ready;            /* atomic */
 	bool is_draining;         /* atomic */
@@ -55,6 +63,7 @@ enum mail {
 	MAIL_CUT = 1 << 1,
 	MAIL_STOP = 1 << 2,
 	MAIL_ROOM = 1 << 3, /* too many connections: those that wait go */
+	MAIL_SAFE = 1 << 4, /* lines of the ledger are on the disk */
 };
 
 struct worker {
@@ -76,6 +85,7 @@ struct worker {
 	struct link clients;   /* connections with a request under way */
 	struct link waiting;   /* connections without one, longest first */
 	struct link exchanges; /* under way */
+	struct link unsafe;    /* of those, over but for their line */
 	struct link graveyard;
 	struct event reaper;
 

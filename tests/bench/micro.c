@@ -102,22 +102,32 @@ struct stream {
 	size_t at; /* where the next one begins */
 };
 
-/* Events as a server sends them: 200 bytes, alike but for the text. */
+/* Events as a server sends them: 200 bytes, alike but for the text, and perhaps
+ * with a running count. */
 static void
-make_events(struct buf *to)
+make_events(struct buf *to, bool has_counts)
 {
 	static const char *const words[] = {" the", "mat", " \\\"over", ".",
 	    " jumps", "ing", " l\\u00e4uft", "\\n\\n", " lazy", " a", "3.14",
 	    " because"};
 
-	for (size_t i = 0; i < COUNT_OF(words); i++)
+	buf_clear(to);
+	for (size_t i = 0; i < COUNT_OF(words); i++) {
 		buf_printf(to,
 		    "data: {\"id\":\"chatcmpl-0123456789abcdef\",\"object\":"
 		    "\"chat.completion.chunk\",\"created\":1779978121,"
 		    "\"model\":\"mock-model\",\"choices\":[{\"index\":0,"
-		    "\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]"
-		    "}\n\n",
+		    "\"delta\":{\"content\":\"%s\"},\"finish_reason\":"
+		    "null}]",
 		    words[i]);
+		if (has_counts)
+			buf_printf(to,
+			    ",\"usage\":{\"prompt_tokens\":2100,"
+			    "\"total_tokens\":%zu,\"completion_tokens\":%zu,"
+			    "\"completion_tokens_details\":null}",
+			    2100 + i, i);
+		buf_puts(to, "}\n\n");
+	}
 }
 
 static void
@@ -224,7 +234,7 @@ write_line(void *arg, size_t times)
 
 	line.attempts[0] = (struct ledger_attempt){.upstream = "spark",
 	    .result = "ok",
-	    .usage = {15000, 700, 14000, -1, -1, -1},
+	    .usage = {15000, 700, 14000, -1, -1, -1, -1},
 	    .source = USAGE_UPSTREAM};
 	for (size_t i = 0; i < times; i++) {
 		buf_clear(to);
@@ -258,6 +268,11 @@ int
 main(void)
 {
 	struct gatekeeper keeper = {0};
+	static const struct tap_job job = {.kind = KIND_VLLM,
+	    .api = API_CHAT,
+	    .is_stream = true,
+	    .hides_usage = true,
+	    .strips_running = true};
 	struct stream *stream = xcalloc(sizeof *stream);
 	struct door door = {.gate = gate_create()};
 	struct buf body = {0}, line = {0};
@@ -266,9 +281,13 @@ main(void)
 	report("body_scan, 400 KB of plain text", scan_body, &body);
 	make_body(&body, "The quick brown fox jumps over the lazy dog.\\n");
 	report("body_scan, 400 KB of short lines", scan_body, &body);
-	make_events(&stream->events);
-	tap_init(&stream->tap, API_CHAT, true, true);
+	make_events(&stream->events, false);
+	tap_init(&stream->tap, &job);
 	report("tap_next, an event of 200 bytes", pass_event, stream);
+	make_events(&stream->events, true);
+	stream->at = 0;
+	tap_init(&stream->tap, &job);
+	report("tap_next, one with running counts", pass_event, stream);
 	make_keys(&keeper);
 	report("a key, hashed", check_key, &keeper);
 	report("a key, remembered", check_remembered_key, &keeper);

@@ -175,6 +175,7 @@ users:
   bench:
     models: [m]
     limits: {{requests_per_minute: 1000000000, concurrent: 100000}}
+ledger: {{rotate: off}}
 """)
         issued = subprocess.run(
             [weir, "key", "issue", "bench"], capture_output=True, text=True,

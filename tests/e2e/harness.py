@@ -337,14 +337,17 @@ class Gateway:
     # -- what is left over
 
     def fds(self):
-        """Its descriptors, but for those whose number is not ours to say."""
+        """Its descriptors, but for those of the ledger's readers, who open and
+        close files as they see fit."""
         folder = f"/proc/{self.process.pid}/fd"
         found = []
         for fd in os.listdir(folder):
             try:
-                found.append(os.readlink(f"{folder}/{fd}"))
+                target = os.readlink(f"{folder}/{fd}")
             except FileNotFoundError:
                 continue
+            if ".jsonl" not in target and "/rollups/" not in target:
+                found.append(target)
         return found
 
     def settled_fds(self):

@@ -244,8 +244,8 @@ def test_an_open_stream_of_a_revoked_key_is_cut(own, mock, dialect):
         mock.wait_stats(streams_cut=1)
         assert dialect.has_end_mark(other.reply().body), "bob's was cut too"
     cut, whole = sorted(new_lines(own, 2), key=lambda x: x["user"])
-    assert (cut["user"], cut["end"], cut["usage_source"]) == \
-        ("alice", "revoked", "estimated"), cut
+    assert (cut["user"], cut["end"]) == ("alice", "revoked"), cut
+    assert cut["usage_source"] in ("running", "estimated"), cut
     assert cut["prompt_tokens"] > 0 and whole["end"] == "ok"
 
 

@@ -244,7 +244,8 @@ def check_line(line, status, served):
         if is_sent and line["end"] in ("ok", "upstream_error"):
             assert source == "upstream", (line, answer)
         elif 200 <= answer["status"] < 300 or answer["status"] == 0:
-            assert source in ("estimated", "upstream"), (line, answer)
+            assert source in ("estimated", "running", "upstream"), \
+                (line, answer)
             assert attempt["prompt_tokens"] > 0, line
     for attempt in line["attempts"]:
         if attempt["upstream"] == "dead":
@@ -286,7 +287,7 @@ def check_sums(lines, stats):
                           ("reasoning_tokens", "usage_reasoning")):
         assert sum(x[name] for x in told) == stats[counter], name
     assert {x["usage_source"] for x in lines} == \
-        {"upstream", "estimated", "none"}
+        {"upstream", "running", "estimated", "none"}
 
 
 def check_order(gateway):

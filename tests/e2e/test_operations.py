@@ -5,6 +5,7 @@ read."""
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import time
@@ -159,7 +160,7 @@ def test_a_second_signal_cuts_what_is_left(own, mock, dialect):
     own.stop(timeout=5)
     lines = {x["user"]: x for x in own.ledger()[own.mark:]}
     assert {x["end"] for x in lines.values()} == {"shutdown"}
-    assert lines["alice"]["usage_source"] == "estimated"
+    assert lines["alice"]["usage_source"] in ("running", "estimated")
     assert lines["alice"]["completion_tokens"] > 0
 
 
@@ -251,8 +252,9 @@ def test_the_ledger_may_be_moved_away(own, mock):
 def test_a_ledger_that_cannot_be_written_stops_requests_until_it_can(
         start, mock_server, mock):
     """Nobody is served whom nobody will have charged."""
-    gateway = start(basic_config(mock_server),
-                    prefix=["prlimit", "--fsize=60000"])
+    gateway = start(basic_config(mock_server))
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE,
+                     (60000, resource.RLIM_INFINITY))
     wait_until(lambda: gateway.chat("tokens=1").status != 200,
                what="the file is full")
     reply = gateway.chat("tokens=1")
@@ -382,8 +384,8 @@ def test_when_the_client_leaves_the_server_is_left_at_once(
     mock.wait_stats(in_flight=0, connections_open=0, answers_cut=1)
     assert time.monotonic() - begun < 1
     line, = new_lines(gateway, 1)
-    assert (line["end"], line["usage_source"]) == \
-        ("client_gone", "estimated"), line
+    assert line["end"] == "client_gone", line
+    assert line["usage_source"] in ("running", "estimated"), line
     assert line["prompt_tokens"] > 0, line
     assert (line["status"] == 200) == directives.startswith("tokens"), line
 
@@ -436,8 +438,8 @@ def test_a_client_that_does_not_read_holds_the_server_back(
     sent = mock.requests()[0]["served"]["bytes"]
     assert sent < 32 << 20, "the server was not held back"
     line, = new_lines(gateway, 1)
-    assert (line["end"], line["usage_source"]) == \
-        ("client_gone", "estimated"), line
+    assert line["end"] == "client_gone", line
+    assert line["usage_source"] in ("running", "estimated"), line
     assert 0 < line["bytes_out"] < 32 << 20
 
 

@@ -210,7 +210,9 @@ def test_an_answer_that_never_begins_is_a_plain_error(
     assert (line["status"], line["end"], results(line)) == \
         (reply.status, end, f"{'quick' if model == 'quick' else 'mock'}:"
          f"{result}"), line
-    assert line["usage_source"] == source, line
+    # Anthropic's streams begin with counts.
+    begins = dialect is ANTHROPIC and is_stream and source == "estimated"
+    assert line["usage_source"] in [source] + ["running"] * begins, line
     assert mock.stats()["served"] == 1  # and nobody was asked twice
     assert_place_is_free(gateway, model)
 

@@ -93,7 +93,7 @@ check_members(struct slice before, const struct body_facts *facts,
 
 static void
 edit(struct slice body, const struct body_facts *facts, struct arena *arena,
-    const struct route_config *route, bool asks_usage)
+    const struct route_config *route, struct body_asks asks)
 {
 	struct body_pieces pieces;
 	struct body_facts edited;
@@ -101,7 +101,7 @@ edit(struct slice body, const struct body_facts *facts, struct arena *arena,
 	struct slice after;
 	struct fault why;
 
-	body_edit(&pieces, arena, body.p, body.len, facts, route, asks_usage);
+	body_edit(&pieces, arena, body.p, body.len, facts, route, asks);
 	for (size_t i = 0; i < pieces.count; i++)
 		buf_put(&text, pieces.v[i].iov_base, pieces.v[i].iov_len);
 	after = (struct slice){buf_data(&text), buf_len(&text)};
@@ -111,8 +111,10 @@ edit(struct slice body, const struct body_facts *facts, struct arena *arena,
 		assert(body_scan(after.p, after.len, arena, &edited, &why));
 		assert(edited.has_model && slice_is(edited.model, "route's"));
 		assert(edited.is_stream == facts->is_stream);
-		assert(!asks_usage || edited.asks_usage);
-		check_members(body, facts, after, &edited, route, asks_usage);
+		assert(!asks.usage || edited.include_usage.is_true);
+		assert(!asks.running || edited.running_usage.is_true);
+		check_members(body, facts, after, &edited, route,
+		    asks.usage || asks.running);
 	}
 	buf_release(&text);
 }
@@ -141,7 +143,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (body_scan(body.p, body.len, &arena, &facts, &why)) {
 		assert(facts.member_count <= BODY_MEMBERS_MOST);
 		assert(facts.data_bytes <= body.len && facts.n >= 1);
-		edit(body, &facts, &arena, &route, (data[0] & 0x80) != 0);
+		struct body_asks asks = {.usage = (data[0] & 0x80) != 0,
+		    .running = (data[0] & 0x40) != 0};
+
+		edit(body, &facts, &arena, &route, asks);
 	} else {
 		assert(why.text[0] != '\0');
 	}

@@ -1,5 +1,5 @@
-/* The tap says the same of an answer however it is split.  The first byte
- * chooses how the answer was asked for. */
+/* The tap says the same of an answer however it is split, and so does what a
+ * client gets of it.  The first two bytes choose how it was asked for. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -12,8 +12,42 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct reading {
 	struct tap tap;
 	uint64_t verdicts; /* a hash over them */
-	bool was_passed;   /* bytes of the current event were */
+	uint64_t shown;    /* ...and over what goes to the client */
+	uint64_t passed;   /* bytes of the open event that need not wait */
+	const char *data;  /* the event's first byte, */
+	size_t len;        /* ...and how much of it has come */
 };
+
+static void
+hash(uint64_t *h, const char *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		*h = (*h ^ (unsigned char)p[i]) * UINT64_C(1099511628211);
+}
+
+/* An event is over. */
+static void
+end_event(struct reading *r, enum tap_verdict v)
+{
+	struct tap *t = &r->tap;
+	size_t begin = 0, end = 0;
+
+	if (v != TAP_MORE && t->cut_begin < t->cut_end) {
+		/* What the client has seen cannot be cut. */
+		if (t->cut_begin < r->passed || t->cut_end > r->len ||
+		    t->event_bytes != r->len)
+			abort();
+		begin = (size_t)t->cut_begin;
+		end = (size_t)t->cut_end;
+	}
+	hash(&r->shown, r->data, begin);
+	hash(&r->shown, r->data + end, r->len - end);
+	if (v == TAP_PASS || v == TAP_HIDE)
+		r->verdicts = r->verdicts * 31 + (uint64_t)v;
+	r->data += r->len;
+	r->len = 0;
+	r->passed = 0;
+}
 
 static void
 feed(struct reading *r, const char *p, size_t len)
@@ -25,18 +59,18 @@ feed(struct reading *r, const char *p, size_t len)
 
 		if (n == 0 || n > len || (v == TAP_MORE && n < len))
 			abort();
-		if (r->tap.text_bytes < text)
+		if (r->tap.text_bytes < text ||
+		    r->tap.uncounted_bytes > r->tap.text_bytes)
 			abort();
-		if (v == TAP_MORE) {
-			r->was_passed |=
-			    r->tap.sse.has_lines && !r->tap.may_be_hidden;
-		} else {
-			/* What the client has seen of cannot be hidden. */
-			if (v == TAP_HIDE && r->was_passed)
-				abort();
-			r->verdicts = r->verdicts * 31 + (uint64_t)v;
-			r->was_passed = false;
-		}
+		r->len += n;
+		if (v != TAP_MORE)
+			end_event(r, v);
+		else if (r->tap.held_from == UINT64_MAX)
+			r->passed = r->len;
+		else if (r->tap.held_from < r->passed)
+			abort();
+		else
+			r->passed = r->tap.held_from;
 		p += n;
 		len -= n;
 	}
@@ -47,10 +81,19 @@ static void
 read_in_pieces(struct reading *r, unsigned how, const uint8_t *data,
     size_t size, uint32_t seed)
 {
-	r->verdicts = 1;
-	r->was_passed = false;
-	tap_init(
-	    &r->tap, (enum server_api)(how % API_COUNT), how & 64, how & 128);
+	const struct tap_job job = {
+	    .kind = (enum server_kind)((how >> 8) % KIND_COUNT),
+	    .api = (enum server_api)((how & 15) % API_COUNT),
+	    .is_stream = how & 64,
+	    .hides_usage = how & 128,
+	    .strips_running = how & 16,
+	    .choices = (how >> 12) % 4,
+	};
+
+	*r = (struct reading){.verdicts = 1,
+	    .shown = 1,
+	    .data = size == 0 ? "" : (const char *)data};
+	tap_init(&r->tap, &job);
 	for (size_t at = 0; at < size;) {
 		size_t n = seed == 0 ? size : 1 + (seed >> 16) % 29;
 		char *piece;
@@ -64,7 +107,8 @@ read_in_pieces(struct reading *r, unsigned how, const uint8_t *data,
 		free(piece);
 		at += n;
 	}
-	tap_end(&r->tap, how & 32);
+	end_event(r, tap_end(&r->tap, how & 32));
+	tap_release(&r->tap);
 }
 
 static bool
@@ -72,14 +116,14 @@ is_same(const struct reading *a, const struct reading *b)
 {
 	const struct tap *s = &a->tap, *t = &b->tap;
 
-	return a->verdicts == b->verdicts &&
+	return a->verdicts == b->verdicts && a->shown == b->shown &&
 	    memcmp(&s->usage, &t->usage, sizeof s->usage) == 0 &&
 	    s->source == t->source && s->text_bytes == t->text_bytes &&
+	    s->uncounted_bytes == t->uncounted_bytes &&
 	    s->events == t->events && s->bad_events == t->bad_events &&
 	    s->has_bad_count == t->has_bad_count &&
 	    s->has_content == t->has_content && s->has_error == t->has_error &&
-	    s->is_complete == t->is_complete &&
-	    s->may_be_hidden == t->may_be_hidden;
+	    s->is_complete == t->is_complete;
 }
 
 static bool
@@ -93,19 +137,22 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct reading whole, split;
 	const struct usage *u = &whole.tap.usage;
+	unsigned how;
 
-	if (size == 0)
+	if (size < 2)
 		return 0;
-	read_in_pieces(&whole, data[0], data + 1, size - 1, 0);
+	how = data[0] | (unsigned)data[1] << 8;
+	read_in_pieces(&whole, how, data + 2, size - 2, 0);
 	for (uint32_t seed = 1; seed < 4; seed++) {
-		read_in_pieces(
-		    &split, data[0], data + 1, size - 1, seed * 7919);
+		read_in_pieces(&split, how, data + 2, size - 2, seed * 7919);
 		if (!is_same(&whole, &split))
 			abort();
 	}
 	if (!is_count(u->input) || !is_count(u->output) ||
 	    !is_count(u->cached) || !is_count(u->cache_write) ||
-	    !is_count(u->reasoning))
+	    !is_count(u->reasoning) || u->cost_pusd < -1)
+		abort();
+	if ((whole.tap.source == USAGE_NONE) != !usage_is_known(u))
 		abort();
 	return 0;
 }

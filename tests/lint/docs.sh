@@ -16,7 +16,7 @@ page=$(mktemp)
 trap 'rm -f "$page"' EXIT
 
 status=0
-for topic in configuration errors; do
+for topic in configuration errors ledger; do
 	"$weir" help "$topic" >"$page"
 	if [ "$write" = yes ]; then
 		cat "$page" >"$topic.md"

@@ -134,12 +134,28 @@ random_bytes_fill_all_of_the_room_and_no_more(void **state)
 		assert_int_not_equal(seen[i], 0);
 }
 
+static void
+an_id_tells_its_time(void **state)
+{
+	struct ulid_source s;
+	char id[ULID_CHARS + 1];
+
+	(void)state;
+	assert_true(ulid_source_init(&s, NULL));
+	ulid_make(&s, 1780000000123, id);
+	assert_true(ulid_time(id) == 1780000000123);
+	assert_true(ulid_time("") == -1);
+	assert_true(ulid_time("01K9W0000") == -1);
+	assert_true(ulid_time("01K9W0000u0000000000000000") == -1);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(an_id_is_26_characters_of_crockfords_base_32),
 	    cmocka_unit_test(an_id_begins_with_its_time),
+	    cmocka_unit_test(an_id_tells_its_time),
 	    cmocka_unit_test(ids_of_one_source_never_repeat),
 	    cmocka_unit_test(later_ids_sort_behind_earlier_ones),
 	    cmocka_unit_test(a_clock_that_is_set_back_does_not_set_ids_back),

@@ -124,6 +124,34 @@ clean_text_is_utf8_without_controls(void **state)
 }
 
 static void
+utf8_is_well_formed_wherever_it_stands(void **state)
+{
+	static const char *const bad[] = {"\x80", "\xc3", "\xe2\x82",
+	    "\xf0\x9f\x98", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+	    "\xff"};
+	char text[24];
+
+	(void)state;
+	for (size_t at = 0; at < 16; at++) {
+		size_t good = 4;
+
+		memset(text, 'a', sizeof text);
+		memcpy(text + at, "\xf0\x9f\x98\x80", good);
+		assert_true(text_is_utf8(text, at + good));
+		assert_true(text_is_utf8(text, sizeof text));
+		/* Its end is outside. */
+		assert_false(text_is_utf8(text, at + good - 1));
+		for (size_t i = 0; i < COUNT_OF(bad); i++) {
+			memset(text, 'a', sizeof text);
+			memcpy(text + at, bad[i], strlen(bad[i]));
+			assert_false(text_is_utf8(text, sizeof text));
+		}
+	}
+	assert_true(text_is_utf8("\0\n\x7f", 3)); /* controls are UTF-8 */
+	assert_true(text_is_utf8("", 0));
+}
+
+static void
 a_distance_counts_slips_of_the_finger(void **state)
 {
 	(void)state;
@@ -161,6 +189,7 @@ main(void)
 	    cmocka_unit_test(a_number_is_digits_up_to_the_most),
 	    cmocka_unit_test(the_hash_is_fnv_1a),
 	    cmocka_unit_test(clean_text_is_utf8_without_controls),
+	    cmocka_unit_test(utf8_is_well_formed_wherever_it_stands),
 	    cmocka_unit_test(a_distance_counts_slips_of_the_finger),
 	    cmocka_unit_test(a_distance_above_the_cap_is_told_as_one_more),
 	};

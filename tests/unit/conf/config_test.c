@@ -99,7 +99,7 @@ what_is_not_said_has_its_default(void **state)
 	assert_int_equal(s->max_connections, 0);
 	assert_string_equal(s->state_dir, "/tmp/state");
 	assert_string_equal(s->admin, "unix:/tmp/state/admin.sock");
-	assert_string_equal(c->ledger_path, "/tmp/state/usage.jsonl");
+	assert_string_equal(c->ledger.path, "/tmp/state/usage.jsonl");
 	assert_int_equal(s->drain_ms, 30000);
 	assert_int_equal(s->max_body, 32 << 20);
 	assert_int_equal(s->head_ms, 10000);
@@ -263,7 +263,69 @@ relative_paths_start_at_the_files_folder(void **state)
 	(void)state;
 	assert_string_equal(c->server.state_dir, "/etc/weir/state");
 	assert_string_equal(c->server.admin, "unix:/etc/weir/run/a.sock");
-	assert_string_equal(c->ledger_path, "/etc/weir/../log/usage.jsonl");
+	assert_string_equal(c->ledger.path, "/etc/weir/../log/usage.jsonl");
+	config_unref(&c);
+}
+
+static void
+the_ledger_rotates_compresses_and_syncs_as_it_says(void **state)
+{
+	struct config *c = parse(HEAD REST);
+
+	(void)state;
+	assert_int_equal(c->ledger.fsync, LEDGER_FSYNC_EVERYSEC);
+	assert_int_equal(c->ledger.rotate_bytes, 256 << 20);
+	assert_false(c->ledger.rotates_daily);
+	assert_true(c->ledger.compresses);
+	assert_string_equal(c->server.timezone, "UTC");
+	assert_false(c->upstreams[0].drains);
+	assert_false(c->has_redis);
+	config_unref(&c);
+	c = parse(HEAD
+	    "upstreams: {a: {url: http://h, on_disconnect: drain}}\n" MODEL USER
+	    "server: {timezone: Europe/Berlin}\n"
+	    "ledger: {fsync: always, rotate: off, rotate_daily: true, "
+	    "compress: false}\n");
+	assert_int_equal(c->ledger.fsync, LEDGER_FSYNC_ALWAYS);
+	assert_int_equal(c->ledger.rotate_bytes, 0);
+	assert_true(c->ledger.rotates_daily);
+	assert_false(c->ledger.compresses);
+	assert_string_equal(c->server.timezone, "Europe/Berlin");
+	assert_true(c->upstreams[0].drains);
+	config_unref(&c);
+}
+
+static void
+redis_is_reached_over_tcp_tls_or_a_unix_socket(void **state)
+{
+	struct config *c = parse(HEAD REST "redis: {url: \"redis://h\"}\n");
+
+	(void)state;
+	assert_true(c->has_redis);
+	assert_false(c->redis.is_unix);
+	assert_string_equal(c->redis.host, "h");
+	assert_int_equal(c->redis.port, 6379);
+	assert_int_equal(c->redis.db, 0);
+	assert_false(c->redis.is_tls);
+	assert_null(c->redis.password);
+	assert_string_equal(c->redis.prefix, "weir");
+	assert_null(c->redis.name);
+	config_unref(&c);
+	c = parse(
+	    HEAD REST "redis: {url: \"rediss://[::1]:7000/3\", username: gw, "
+		      "password: \"${env:KEY}\", prefix: lab, name: forge}\n");
+	assert_string_equal(c->redis.host, "::1");
+	assert_int_equal(c->redis.port, 7000);
+	assert_int_equal(c->redis.db, 3);
+	assert_true(c->redis.is_tls);
+	assert_string_equal(c->redis.username, "gw");
+	assert_string_equal(c->redis.password, "fw_secret");
+	assert_string_equal(c->redis.prefix, "lab");
+	assert_string_equal(c->redis.name, "forge");
+	config_unref(&c);
+	c = parse(HEAD REST "redis: {url: \"unix:/run/redis.sock\"}\n");
+	assert_true(c->redis.is_unix);
+	assert_string_equal(c->redis.path, "/run/redis.sock");
 	config_unref(&c);
 }
 
@@ -290,6 +352,18 @@ a_secret_comes_from_environment_file_or_credential(void **state)
 	assert_non_null(c);
 	assert_string_equal(c->upstreams[0].api_key, "fw_secret");
 	assert_string_equal(c->upstreams[1].api_key, "from-file");
+	config_unref(&c);
+	/* Who needs no secret need not be able to read any. */
+	with_folder = (struct config_env){
+	    .default_state_dir = "/tmp/state", .without_secrets = true};
+	c = config_parse("weir.yaml",
+	    SLICE(HEAD "upstreams: {a: {url: http://h, api_key: "
+		       "\"${credential:cloud.key}\"}}\n" MODEL USER
+		       "redis: {url: redis://h, username: gw, "
+		       "password: \"${env:NONE}\"}\n"),
+	    &with_folder, &found);
+	assert_non_null(c);
+	assert_string_equal(c->upstreams[0].api_key, "");
 	config_unref(&c);
 	diagnostics_release(&found);
 	unlink(path);
@@ -576,6 +650,9 @@ main(void)
 	    cmocka_unit_test(
 		addresses_to_listen_on_may_be_ipv6_tailscale_and_any_port),
 	    cmocka_unit_test(relative_paths_start_at_the_files_folder),
+	    cmocka_unit_test(
+		the_ledger_rotates_compresses_and_syncs_as_it_says),
+	    cmocka_unit_test(redis_is_reached_over_tcp_tls_or_a_unix_socket),
 	    cmocka_unit_test(
 		a_secret_comes_from_environment_file_or_credential),
 	    cmocka_unit_test(an_upstream_is_paid_by_word_by_price_or_by_kind),

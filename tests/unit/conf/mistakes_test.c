@@ -541,6 +541,18 @@ a_key_of_the_future_is_checked_and_told_once(void **state)
 		"per is missing here"},
 	    {HEAD REST "redis: {url: redis://u:p@h}\n", 5, 14, 13,
 		"use password: ${…}"},
+	    {HEAD REST "redis: {url: redis://h/x}\n", 5, 14, 11,
+		"no number of a database"},
+	    {HEAD REST "redis: {url: redis://h, prefix: \"{a}\"}\n", 5, 33, 5,
+		"the braces are put around it"},
+	    {HEAD REST "redis: {url: \"unix:/s\", tls: true}\n", 5, 30, 4,
+		"a unix socket needs none"},
+	    {HEAD REST "redis: {url: redis://h, username: me}\n", 5, 35, 2,
+		"there is no password to it"},
+	    {HEAD REST "server: {timezone: Europe/Berlni}\n", 5, 20, 13,
+		"is no time zone of this machine"},
+	    {HEAD REST "server: {timezone: ../../etc/passwd}\n", 5, 20, 16,
+		"is no time zone of this machine"},
 	};
 
 	(void)state;

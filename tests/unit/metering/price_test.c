@@ -109,7 +109,8 @@ the_latest_date_is_in_force(void **state)
 	struct price_list l = {prices, 3};
 
 	(void)state;
-	assert_null(price_at(&l, at("2026-04-30T23:59:59Z")));
+	/* Before the first one begins, that one: nothing is ever free. */
+	assert_ptr_equal(price_at(&l, at("2026-04-30T23:59:59Z")), &prices[0]);
 	assert_ptr_equal(price_at(&l, at("2026-05-01")), &prices[0]);
 	assert_ptr_equal(price_at(&l, at("2026-06-30T23:59:59Z")), &prices[2]);
 	assert_ptr_equal(price_at(&l, at("2027-01-01")), &prices[1]);
@@ -132,6 +133,114 @@ an_hour_range_goes_before_the_whole_day(void **state)
 	assert_ptr_equal(price_at(&l, at("2026-05-01T23:00:00Z")), &prices[2]);
 	assert_ptr_equal(price_at(&l, at("2026-05-02T02:59:59Z")), &prices[2]);
 	assert_ptr_equal(price_at(&l, at("2026-05-02T03:00:00Z")), &prices[0]);
+}
+
+static void
+a_later_price_ends_the_hours_of_an_earlier_one(void **state)
+{
+	struct price prices[] = {
+	    {.from_ms = at("2026-07-01")},
+	    {.from_ms = at("2026-05-01"), .hour_begin = 16, .hour_end = 24},
+	    {.from_ms = at("2026-05-01")},
+	    {.from_ms = at("2026-09-01"), .hour_begin = 0, .hour_end = 8},
+	};
+	struct price_list l = {prices, 4}, none = {0};
+
+	(void)state;
+	assert_ptr_equal(price_at(&l, at("2026-04-01T23:00:00Z")), &prices[1]);
+	assert_ptr_equal(price_at(&l, at("2026-04-01T03:00:00Z")), &prices[2]);
+	assert_ptr_equal(price_at(&l, at("2026-05-01T16:00:00Z")), &prices[1]);
+	assert_ptr_equal(price_at(&l, at("2026-07-01T16:00:00Z")), &prices[0]);
+	assert_ptr_equal(price_at(&l, at("2026-09-01T07:59:59Z")), &prices[3]);
+	assert_ptr_equal(price_at(&l, at("2026-09-01T08:00:00Z")), &prices[0]);
+	assert_null(price_at(&none, 0));
+}
+
+static void
+two_prices_for_the_same_hours_conflict(void **state)
+{
+	struct price day = {.from_ms = 0};
+	struct price night = {.hour_begin = 22, .hour_end = 6};
+	struct price evening = {.hour_begin = 18, .hour_end = 22};
+	struct price early = {.hour_begin = 5, .hour_end = 7};
+	struct price later = {.from_ms = at("2026-07-01")};
+
+	(void)state;
+	assert_true(price_conflicts(&day, &day));
+	assert_false(price_conflicts(&day, &night));
+	assert_false(price_conflicts(&day, &later));
+	assert_false(price_conflicts(&night, &evening));
+	assert_true(price_conflicts(&night, &early));
+}
+
+static int64_t
+from_json(const char *text, int power)
+{
+	int64_t n;
+
+	assert_true(price_parse_json(slice_of(text), power, &n, NULL));
+	return n;
+}
+
+static void
+numbers_of_price_maps_are_read_exactly(void **state)
+{
+	(void)state;
+	assert_int_equal(from_json("1.74e-06", 12), 1740000);
+	assert_int_equal(from_json("1.45E-7", 12), 145000);
+	assert_int_equal(from_json("0.00000348", 12), 3480000);
+	assert_int_equal(
+	    from_json("0.000003480000000000000000000", 12), 3480000);
+	assert_int_equal(from_json("0.0", 12), 0);
+	assert_int_equal(from_json("0e-99", 12), 0);
+	assert_int_equal(from_json("1e-12", 12), 1);
+	assert_int_equal(from_json("1e+0", 6), 1000000);
+	assert_int_equal(from_json("15", 6), 15000000);
+	assert_int_equal(from_json("0.145", 6), 145000);
+	assert_int_equal(from_json("0.3", 6), 300000);
+	/* What a binary fraction has left behind is taken off. */
+	assert_int_equal(from_json("1.2500000000000001e-06", 12), 1250000);
+	assert_int_equal(from_json("9.9999999999999995e-08", 12), 100000);
+	assert_int_equal(from_json("0.30000000000000004", 6), 300000);
+}
+
+static void
+what_is_no_exact_price_in_a_map_is_refused(void **state)
+{
+	static const char *const bad[] = {"-1", "1e-13", "1.5e-12",
+	    "1.2345e-09e", "4e-999", "2", "1e999",
+	    "9999999999999999999999999999999999999999999", "", "e5", "1e"};
+	struct fault why;
+	int64_t n;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		why.text[0] = '\0';
+		assert_false(price_parse_json(slice_of(bad[i]), 12, &n, &why));
+		assert_int_not_equal(strlen(why.text), 0);
+	}
+}
+
+static void
+a_price_is_written_with_the_decimals_it_needs(void **state)
+{
+	char text[MONEY_TEXT_BYTES];
+
+	(void)state;
+	price_format(text, pusd("1.74"));
+	assert_string_equal(text, "1.74");
+	price_format(text, pusd("3"));
+	assert_string_equal(text, "3.00");
+	price_format(text, pusd("0.145000000"));
+	assert_string_equal(text, "0.145");
+	price_format(text, 1);
+	assert_string_equal(text, "0.000001");
+	money_format_plain(text, PUSD_PER_USD / 200);
+	assert_string_equal(text, "0.005");
+	money_format_plain(text, 0);
+	assert_string_equal(text, "0.00");
+	money_format_plain(text, (__int128)100 * PUSD_PER_USD);
+	assert_string_equal(text, "100.00");
 }
 
 static void
@@ -232,6 +341,11 @@ main(void)
 	    cmocka_unit_test(a_large_cost_does_not_overflow),
 	    cmocka_unit_test(the_latest_date_is_in_force),
 	    cmocka_unit_test(an_hour_range_goes_before_the_whole_day),
+	    cmocka_unit_test(a_later_price_ends_the_hours_of_an_earlier_one),
+	    cmocka_unit_test(two_prices_for_the_same_hours_conflict),
+	    cmocka_unit_test(numbers_of_price_maps_are_read_exactly),
+	    cmocka_unit_test(what_is_no_exact_price_in_a_map_is_refused),
+	    cmocka_unit_test(a_price_is_written_with_the_decimals_it_needs),
 	    cmocka_unit_test(a_price_is_exact_in_pico_dollars),
 	    cmocka_unit_test(what_is_no_price_is_refused_with_a_reason),
 	    cmocka_unit_test(money_comes_back_as_it_was_written),

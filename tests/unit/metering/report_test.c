@@ -1,29 +1,15 @@
 #include "metering/report.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "base/clock.h"
-#include "base/file.h"
-#include "metering/price.h"
-
-static int64_t
-at(const char *text)
-{
-	int64_t ms;
-
-	assert_true(clock_parse(slice_of(text), &ms));
-	return ms;
-}
+#include "some_lines.h"
 
 static void
 assert_start(const struct report_row *row, const char *text)
@@ -45,29 +31,13 @@ static struct report_query
 query(enum report_period period)
 {
 	return (struct report_query){
-	    .period = period, .is_utc = true, .until_ms = INT64_MAX};
+	    .period = period, .is_utc = true, .filter = ROLLUP_EVERYTHING};
 }
 
-static struct ledger_line
-line_at(const char *when, const char *user)
+static void
+add(struct report *r, const struct ledger_line *line)
 {
-	return (struct ledger_line){
-	    .ts_ms = at(when),
-	    .user = user,
-	    .model = "ds4",
-	    .upstream = "spark",
-	    .key = "k3f8aa",
-	    .end = "ok",
-	    .usage_source = "upstream",
-	    .stream = true,
-	    .prompt_tokens = 100,
-	    .cached_tokens = 40,
-	    .completion_tokens = 10,
-	    .duration_ms = 1500,
-	    .ttft_ms = 500,
-	    .attempts = {{.upstream = "spark", .result = "ok"}},
-	    .attempt_count = 1,
-	};
+	report_add_line(r, view_of(line));
 }
 
 static void
@@ -75,14 +45,12 @@ an_empty_report_is_all_zeros(void **state)
 {
 	struct report_query q = query(REPORT_DAILY);
 	struct report *r = report_create(&q);
-	int64_t first, last;
 
 	(void)state;
 	report_finish(r);
 	assert_int_equal(report_row_count(r), 0);
-	assert_int_equal(report_total(r)->requests, 0);
+	assert_int_equal(report_total(r)->sums.requests, 0);
 	assert_int_equal(report_total(r)->ttft_p50_ms, -1);
-	assert_false(report_span(r, &first, &last));
 	report_destroy(&r);
 	assert_null(r);
 }
@@ -96,34 +64,34 @@ rows_are_summed_by_period_and_group(void **state)
 	struct report *r;
 
 	(void)state;
-	q.by[q.by_count++] = REPORT_BY_USER;
+	q.by[q.by_count++] = ROLLUP_USER;
 	r = report_create(&q);
 	line = line_at("2026-11-19T10:00:00Z", "alice");
-	report_add(r, &line);
+	add(r, &line);
 	line = line_at("2026-11-19T09:59:59Z", "alice");
-	report_add(r, &line);
+	add(r, &line);
 	line = line_at("2026-11-19T09:00:00Z", "hermes");
 	line.paid = true;
 	line.cost_usd = 5;
-	report_add(r, &line);
-	report_add(r, &line);
+	add(r, &line);
+	add(r, &line);
 	report_finish(r);
 
 	assert_int_equal(report_row_count(r), 3);
 	row = report_row(r, 0); /* more requests than alice */
 	assert_start(row, "2026-11-19T09:00:00Z");
 	assert_string_equal(row->group[0], "hermes");
-	assert_int_equal(row->requests, 2);
-	assert_int_equal(row->input_tokens, 200);
-	assert_int_equal(row->cached_tokens, 80);
-	assert_int_equal(row->output_tokens, 20);
-	assert_int_equal(row->local_tokens, 0);
-	assert_true(row->cost_pusd == 10);
+	assert_int_equal(row->sums.requests, 2);
+	assert_int_equal(row->sums.input_tokens, 200);
+	assert_int_equal(row->sums.cached_tokens, 80);
+	assert_int_equal(row->sums.output_tokens, 20);
+	assert_int_equal(row->sums.local_tokens, 0);
+	assert_true(row->sums.cost_pusd == 10);
 	assert_string_equal(report_row(r, 1)->group[0], "alice");
-	assert_int_equal(report_row(r, 1)->local_tokens, 110);
+	assert_int_equal(report_row(r, 1)->sums.local_tokens, 110);
 	assert_start(report_row(r, 2), "2026-11-19T10:00:00Z");
-	assert_int_equal(report_total(r)->requests, 4);
-	assert_int_equal(report_total(r)->local_tokens, 220);
+	assert_int_equal(report_total(r)->sums.requests, 4);
+	assert_int_equal(report_total(r)->sums.local_tokens, 220);
 	report_destroy(&r);
 }
 
@@ -136,7 +104,7 @@ a_refused_request_is_in_no_row(void **state)
 
 	(void)state;
 	line.attempt_count = 0;
-	report_add(r, &line);
+	add(r, &line);
 	report_finish(r);
 	assert_int_equal(report_row_count(r), 0);
 	report_destroy(&r);
@@ -150,27 +118,27 @@ only_what_was_asked_for_is_counted(void **state)
 	struct report *r;
 
 	(void)state;
-	q.since_ms = at("2026-11-19T10:00:00Z");
-	q.until_ms = at("2026-11-19T11:00:00Z");
-	q.only[REPORT_BY_USER] = "alice";
-	q.only[REPORT_BY_MODEL] = "ds4";
+	q.filter.since_ms = at("2026-11-19T10:00:00Z");
+	q.filter.until_ms = at("2026-11-19T11:00:00Z");
+	q.filter.only[ROLLUP_USER] = "alice";
+	q.filter.only[ROLLUP_MODEL] = "ds4";
 	r = report_create(&q);
-	report_add(r, &line); /* this one */
-	line.ts_ms = q.since_ms - 1;
-	report_add(r, &line);
-	line.ts_ms = q.until_ms;
-	report_add(r, &line);
-	line.ts_ms = q.until_ms - 1; /* and this */
-	report_add(r, &line);
+	add(r, &line); /* this one */
+	line.ts_ms = q.filter.since_ms - 1;
+	add(r, &line);
+	line.ts_ms = q.filter.until_ms;
+	add(r, &line);
+	line.ts_ms = q.filter.until_ms - 1; /* and this */
+	add(r, &line);
 	line.user = "bob";
-	report_add(r, &line);
+	add(r, &line);
 	line.user = NULL;
-	report_add(r, &line);
+	add(r, &line);
 	line.user = "alice";
 	line.model = "coder";
-	report_add(r, &line);
+	add(r, &line);
 	report_finish(r);
-	assert_int_equal(report_total(r)->requests, 2);
+	assert_int_equal(report_total(r)->sums.requests, 2);
 	assert_int_equal(report_row_count(r), 1);
 	report_destroy(&r);
 }
@@ -184,13 +152,13 @@ cancelled_means_gone_before_the_first_content(void **state)
 
 	(void)state;
 	line.end = "client_gone";
-	report_add(r, &line);
+	add(r, &line);
 	line.ttft_ms = -1;
-	report_add(r, &line);
+	add(r, &line);
 	line.end = "timeout";
-	report_add(r, &line);
+	add(r, &line);
 	report_finish(r);
-	assert_int_equal(report_total(r)->cancelled, 1);
+	assert_int_equal(report_total(r)->sums.cancelled, 1);
 	report_destroy(&r);
 }
 
@@ -200,24 +168,40 @@ an_estimate_is_marked_only_where_it_counts(void **state)
 	struct report_query q = query(REPORT_ALL);
 	struct report *r = report_create(&q);
 	struct ledger_line line = line_at("2026-11-19T10:00:00Z", "alice");
+	const struct rollup_sums *sums = &report_total(r)->sums;
 
 	(void)state;
-	report_add(r, &line);
-	report_finish(r);
-	assert_false(report_total(r)->has_estimated_tokens);
-
+	add(r, &line);
 	line.usage_source = "estimated";
 	line.attempts[0].source = USAGE_ESTIMATED;
-	report_add(r, &line);
-	assert_true(report_total(r)->has_estimated_tokens);
-	assert_false(report_total(r)->has_estimated_cost);
-	assert_false(report_total(r)->has_estimated_avoided);
-
+	add(r, &line);
 	/* An estimate of an attempt before the last is in the line's cost. */
 	line.usage_source = "upstream";
 	line.attempts[0].cost_pusd = 1;
-	report_add(r, &line);
-	assert_true(report_total(r)->has_estimated_cost);
+	add(r, &line);
+	report_finish(r);
+	assert_int_equal(sums->estimated, 1);
+	assert_int_equal(sums->estimated_cost, 1);
+	assert_int_equal(sums->estimated_avoided, 0);
+	report_destroy(&r);
+}
+
+static void
+a_failure_is_none_of_the_client(void **state)
+{
+	static const char *const ends[] = {
+	    "ok", "client_gone", "revoked", "timeout", "upstream_reset"};
+	struct report_query q = query(REPORT_ALL);
+	struct report *r = report_create(&q);
+	struct ledger_line line = line_at("2026-11-19T10:00:00Z", "alice");
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(ends); i++) {
+		line.end = ends[i];
+		add(r, &line);
+	}
+	report_finish(r);
+	assert_int_equal(report_total(r)->sums.failed, 2);
 	report_destroy(&r);
 }
 
@@ -233,18 +217,18 @@ times_to_the_first_token_are_ranked(void **state)
 	for (int64_t i = 100; i >= 1; i--) {
 		line.ttft_ms = i;
 		line.duration_ms = i + 250;
-		report_add(r, &line);
+		add(r, &line);
 	}
 	line.stream = false; /* its tokens came all at once */
 	line.ttft_ms = 1000;
 	line.completion_tokens = 999999;
-	report_add(r, &line);
+	add(r, &line);
 	line.stream = true;
 	line.ttft_ms = -1;
-	report_add(r, &line);
+	add(r, &line);
 	report_finish(r);
 	assert_int_equal(total->ttft_p50_ms, 51);
-	assert_int_equal(total->ttft_p95_ms, 96);
+	assert_true(llabs(total->ttft_p95_ms - 96) <= 1);
 	assert_float_equal(total->tokens_per_second, 40.0, 0.001);
 	report_destroy(&r);
 }
@@ -258,8 +242,8 @@ many_rows_are_all_found_again(void **state)
 	struct report *r;
 
 	(void)state;
-	q.by[q.by_count++] = REPORT_BY_KEY;
-	q.by[q.by_count++] = REPORT_BY_USER;
+	q.by[q.by_count++] = ROLLUP_KEY;
+	q.by[q.by_count++] = ROLLUP_USER;
 	r = report_create(&q);
 	line.user = user;
 	for (int i = 0; i < 9000; i++) {
@@ -267,13 +251,13 @@ many_rows_are_all_found_again(void **state)
 		snprintf(key, sizeof key, "k%d", i % 50);
 		line.key = i % 50 == 0 ? NULL : key;
 		line.ts_ms = at("2026-01-01") + (int64_t)(i % 20) * 86400000;
-		report_add(r, &line);
+		add(r, &line);
 	}
 	report_finish(r);
 	/* i modulo 300 names the row. */
 	assert_int_equal(report_row_count(r), 300);
 	for (size_t i = 0; i < 300; i++)
-		assert_int_equal(report_row(r, i)->requests, 30);
+		assert_int_equal(report_row(r, i)->sums.requests, 30);
 	report_destroy(&r);
 }
 
@@ -325,118 +309,116 @@ a_day_of_25_hours_is_one_row(void **state)
 	q.is_utc = false;
 	r = report_create(&q);
 	for (int i = 0; i < 26; i++, line.ts_ms += 3600000)
-		report_add(r, &line);
+		add(r, &line);
 	report_finish(r);
 	assert_int_equal(report_row_count(r), 2);
-	assert_int_equal(report_row(r, 0)->requests, 25);
-	assert_int_equal(report_row(r, 1)->requests, 1);
+	assert_int_equal(report_row(r, 0)->sums.requests, 25);
+	assert_int_equal(report_row(r, 1)->sums.requests, 1);
 	report_destroy(&r);
 	use_zone("UTC");
 }
 
-struct damage {
-	uint64_t numbers[8];
-	size_t count;
-};
-
+/* Where clocks change at midnight, and by half an hour. */
 static void
-on_damage(void *arg, uint64_t number, const char *why)
+every_moment_is_in_one_period(void **state)
 {
-	struct damage *d = arg;
+	static const char *const zones[] = {"Europe/Berlin", "America/Havana",
+	    "Asia/Beirut", "Africa/Cairo", "Australia/Lord_Howe",
+	    "Asia/Kathmandu", "America/Asuncion"};
+	struct report_query q = query(REPORT_DAILY);
+	struct rollup_sums sums = {.requests = 1};
+	struct waits waits = {0};
+	struct rollup_row row = {.sums = &sums, .waits = &waits};
 
-	assert_int_not_equal(strlen(why), 0);
-	assert_true(d->count < COUNT_OF(d->numbers));
-	d->numbers[d->count++] = number;
+	(void)state;
+	q.is_utc = false;
+	for (size_t z = 0; z < COUNT_OF(zones); z++) {
+		int64_t ms = at("2026-01-01"), day = INT64_MIN;
+		struct report *r;
+		uint64_t quarters = 0;
+
+		use_zone(zones[z]);
+		for (; ms < at("2027-01-01"); ms += ROLLUP_QUARTER_MS) {
+			int64_t start =
+			    report_period_start(REPORT_DAILY, false, ms);
+
+			assert_true(start <= ms && start >= day);
+			assert_true(ms - start < 25 * 3600000);
+			assert_int_equal(start % ROLLUP_QUARTER_MS, 0);
+			assert_int_equal(
+			    report_period_start(REPORT_DAILY, false, start),
+			    start);
+			day = start;
+		}
+		/* The order in which they come changes nothing. */
+		r = report_create(&q);
+		for (ms -= ROLLUP_QUARTER_MS; ms >= at("2026-01-01");
+		     ms -= ROLLUP_QUARTER_MS, quarters++) {
+			row.start_ms = ms;
+			report_add_row(r, &row);
+		}
+		report_finish(r);
+		assert_in_range(report_row_count(r), 365, 366);
+		for (size_t i = 0; i < report_row_count(r); i++)
+			quarters -= report_row(r, i)->sums.requests;
+		assert_int_equal(quarters, 0);
+		report_destroy(&r);
+	}
+	use_zone("UTC");
 }
 
-/* Reads `text` as a ledger file and returns the finished report. */
-static struct report *
-read_text(const struct buf *text, struct damage *d)
+static void
+on_row(void *arg, const struct rollup_row *row)
 {
-	struct report_query q = query(REPORT_ALL);
-	struct report *r = report_create(&q);
-	char path[] = "/tmp/weir-report-XXXXXX";
-	struct fault why;
-	int fd = mkstemp(path);
-
-	assert_true(fd >= 0);
-	assert_true(file_write_all(fd, buf_data(text), buf_len(text)));
-	close(fd);
-	assert_true(report_read(r, path, on_damage, d, &why));
-	unlink(path);
-	report_finish(r);
-	return r;
+	report_add_row(arg, row);
 }
 
 static void
-put_line(struct buf *text, uint64_t seq)
+rows_and_lines_are_the_same_to_a_report(void **state)
 {
+	struct report_query q = query(REPORT_DAILY);
+	struct rollup *t = rollup_create();
 	struct ledger_line line = line_at("2026-11-19T10:00:00Z", "alice");
-
-	ledger_line_write(text, &line);
-	ledger_line_finish(text, "01K9W00000000000000000000A", seq);
-}
-
-static void
-damaged_lines_are_told_and_skipped(void **state)
-{
-	struct buf text = {0};
-	struct damage d = {0};
-	struct report *r;
+	struct report *of_lines, *of_rows, *merged;
 
 	(void)state;
-	put_line(&text, 1);
-	buf_puts(&text, "{\"ts\":\"2026-11-19T10:00\n\n");
-	put_line(&text, 2);
-	/* Longer than what is read at once. */
-	for (int i = 0; i < 100000; i++)
-		buf_puts(&text, "0123456789");
-	buf_puts(&text, "\n");
-	put_line(&text, 3);
-	buf_puts(&text, "{\"ts\":");
-	r = read_text(&text, &d);
-	assert_int_equal(report_total(r)->requests, 3);
-	assert_int_equal(d.count, 4);
-	assert_int_equal(d.numbers[0], 2);
-	assert_int_equal(d.numbers[1], 3);
-	assert_int_equal(d.numbers[2], 5);
-	assert_int_equal(d.numbers[3], 7);
-	report_destroy(&r);
-	buf_release(&text);
-}
+	q.by[q.by_count++] = ROLLUP_USER;
+	q.filter.only[ROLLUP_MODEL] = "ds4";
+	of_lines = report_create(&q);
+	of_rows = report_create(&q);
+	merged = report_create(&q);
+	for (int i = 0; i < 500; i++) {
+		const struct ledger_view *v;
 
-static void
-lines_are_whole_wherever_a_read_ends(void **state)
-{
-	struct buf text = {0};
-	struct damage d = {0};
-	struct report *r;
+		line.ts_ms += 1800000;
+		line.ttft_ms = i * i % 30011;
+		line.duration_ms = line.ttft_ms + 100;
+		line.model = i % 5 == 0 ? "coder" : "ds4";
+		line.user = i % 3 == 0 ? "alice" : "bob";
+		line.cost_usd = i;
+		v = view_of(&line);
+		report_add_line(i % 2 == 0 ? of_lines : merged, v);
+		rollup_add_line(t, rollup_start(ROLLUP_QUARTER_MS, v->ts_ms),
+		    ROLLUP_ALL_NAMES, v);
+	}
+	rollup_each(t, &ROLLUP_EVERYTHING, on_row, of_rows);
+	report_merge(of_lines, merged);
+	report_finish(of_lines);
+	report_finish(of_rows);
+	assert_int_equal(report_row_count(of_lines), report_row_count(of_rows));
+	for (size_t i = 0; i < report_row_count(of_lines); i++) {
+		const struct report_row *a = report_row(of_lines, i);
+		const struct report_row *b = report_row(of_rows, i);
 
-	(void)state;
-	for (uint64_t i = 1; i <= 3000; i++)
-		put_line(&text, i);
-	assert_true(buf_len(&text) > 4 * 262144);
-	r = read_text(&text, &d);
-	assert_int_equal(d.count, 0);
-	assert_int_equal(report_total(r)->requests, 3000);
-	assert_int_equal(report_total(r)->input_tokens, 300000);
-	report_destroy(&r);
-	buf_release(&text);
-}
-
-static void
-a_missing_file_is_told_by_its_errno(void **state)
-{
-	struct report_query q = query(REPORT_ALL);
-	struct report *r = report_create(&q);
-	struct damage d = {0};
-	struct fault why;
-
-	(void)state;
-	assert_false(
-	    report_read(r, "/tmp/weir-no-such-ledger", on_damage, &d, &why));
-	assert_int_equal(errno, ENOENT);
-	report_destroy(&r);
+		assert_memory_equal(&a->sums, &b->sums, sizeof a->sums);
+		assert_string_equal(a->group[0], b->group[0]);
+		assert_int_equal(a->start_ms, b->start_ms);
+		assert_int_equal(a->ttft_p95_ms, b->ttft_p95_ms);
+	}
+	report_destroy(&of_lines);
+	report_destroy(&of_rows);
+	report_destroy(&merged);
+	rollup_destroy(&t);
 }
 
 int
@@ -453,9 +435,9 @@ main(void)
 	    cmocka_unit_test(many_rows_are_all_found_again),
 	    cmocka_unit_test(periods_begin_in_the_local_zone),
 	    cmocka_unit_test(a_day_of_25_hours_is_one_row),
-	    cmocka_unit_test(damaged_lines_are_told_and_skipped),
-	    cmocka_unit_test(lines_are_whole_wherever_a_read_ends),
-	    cmocka_unit_test(a_missing_file_is_told_by_its_errno),
+	    cmocka_unit_test(a_failure_is_none_of_the_client),
+	    cmocka_unit_test(every_moment_is_in_one_period),
+	    cmocka_unit_test(rows_and_lines_are_the_same_to_a_report),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -345,7 +345,7 @@ running_counts_of_llamacpp_are_used_until_its_timings_come(void **state)
 
 	(void)state;
 	assert_usage(t->usage, 5, 1);
-	assert_int_equal(t->source, USAGE_UPSTREAM);
+	assert_int_equal(t->source, USAGE_RUNNING);
 	assert_false(t->is_complete);
 	t = tap_of(API_COMPLETIONS,
 	    EVENT("{\"tokens_predicted\":1,\"tokens_evaluated\":5}") EVENT(
@@ -448,6 +448,339 @@ every_source_has_a_name(void **state)
 	assert_string_equal(usage_source_name(USAGE_UPSTREAM), "upstream");
 }
 
+/* -- money -- */
+
+static void
+what_the_upstream_says_that_it_costs_is_kept(void **state)
+{
+	static const struct {
+		const char *cost;
+		int64_t pusd;
+	} rows[] = {
+	    {"\"cost\":0.00000495", 4950000},
+	    {"\"cost\":4.95e-06", 4950000},
+	    {"\"cost\":4.95E-6", 4950000},
+	    {"\"cost\":0", 0},
+	    {"\"cost\":0.0", 0},
+	    {"\"cost\":12", INT64_C(12000000000000)},
+	    {"\"cost\":1.5e+1", INT64_C(15000000000000)},
+	    {"\"cost\":0.0000000000014", 1},
+	    {"\"cost\":0.0000000000015", 2},
+	    {"\"cost\":1e-400", 0},
+	    {"\"cost\":0.000172125000000000009", 172125000},
+	    {"\"cost\":1000000", INT64_C(1000000000000000000)},
+	    {"\"cost\":null", -1},
+	    {"\"cost\":{\"total_cost\":1}", -1},
+	    {"\"cost_details\":{\"cost\":1}", -1},
+	    {"\"cost_in_usd_ticks\":1721250", 172125000},
+	    {"\"cost_in_usd_ticks\":0", 0},
+	};
+	static const char *const damaged[] = {
+	    "\"cost\":-0.1",
+	    "\"cost\":1000001",
+	    "\"cost\":1e400",
+	    "\"cost\":\"0.1\"",
+	    "\"cost_in_usd_ticks\":-1",
+	    "\"cost_in_usd_ticks\":1.5",
+	    "\"cost_in_usd_ticks\":10000000000000001",
+	};
+	const struct tap *t;
+	char body[128];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		snprintf(body, sizeof body,
+		    USAGE("\"prompt_tokens\":5,%s,\"completion_tokens\":1"),
+		    rows[i].cost);
+		t = tap_of(API_CHAT, body);
+		assert_false(t->has_bad_count);
+		assert_usage(t->usage, 5, 1);
+		assert_int_equal(t->usage.cost_pusd, rows[i].pusd);
+	}
+	for (size_t i = 0; i < COUNT_OF(damaged); i++) {
+		snprintf(body, sizeof body,
+		    USAGE("\"prompt_tokens\":5,%s,\"completion_tokens\":1"),
+		    damaged[i]);
+		t = tap_of(API_CHAT, body);
+		assert_true(t->has_bad_count);
+		assert_usage(t->usage, 5, 1);
+		assert_int_equal(t->usage.cost_pusd, -1);
+	}
+	assert_int_equal(tap_of(API_MESSAGES,
+			     START("\"input_tokens\":17") EVENT(
+				 USAGE("\"output_tokens\":4,\"cost\":0.5")))
+			     ->usage.cost_pusd,
+	    INT64_C(500000000000));
+}
+
+/* -- kinds -- */
+
+static void
+xai_counts_reasoning_beside_where_no_total_tells(void **state)
+{
+	static const char body[] =
+	    USAGE("\"prompt_tokens\":12,\"completion_tokens\":2,"
+		  "\"completion_tokens_details\":{\"reasoning_tokens\":1}");
+	static const char inside[] =
+	    USAGE("\"prompt_tokens\":12,\"completion_tokens\":2,"
+		  "\"total_tokens\":14,"
+		  "\"completion_tokens_details\":{\"reasoning_tokens\":1}");
+
+	(void)state;
+	assert_usage(usage_of(API_CHAT, body), 12, 2);
+	kind = KIND_XAI;
+	assert_usage(usage_of(API_CHAT, body), 12, 3);
+	assert_usage(usage_of(API_CHAT, inside), 12, 2);
+	assert_usage(usage_of(API_COMPLETIONS, body), 12, 2);
+}
+
+static void
+rerankers_tell_their_tokens_in_their_own_words(void **state)
+{
+	static const struct {
+		const char *body;
+		int64_t input, output;
+	} rows[] = {
+	    /* Cohere, in all its forms. */
+	    {"{\"results\":[{\"index\":0}],\"meta\":{\"billed_units\":"
+	     "{\"search_units\":1}}}",
+		-1, -1},
+	    {"{\"meta\":{\"billed_units\":{\"input_tokens\":30,"
+	     "\"output_tokens\":0,\"search_units\":1},"
+	     "\"tokens\":{\"input_tokens\":90}}}",
+		30, 0},
+	    {"{\"meta\":{\"tokens\":{\"input_tokens\":90,"
+	     "\"output_tokens\":2},\"billed_units\":{\"search_units\":1}}}",
+		90, 2},
+	    {"{\"meta\":{\"x\":{\"input_tokens\":90}}}", -1, -1},
+	    /* Jina, Voyage. */
+	    {USAGE("\"total_tokens\":30"), 30, 0},
+	    {USAGE("\"total_tokens\":30,\"prompt_tokens\":0"), 30, 0},
+	    /* vLLM, infinity. */
+	    {USAGE("\"prompt_tokens\":30,\"total_tokens\":30"), 30, 0},
+	    {USAGE("\"prompt_tokens\":0,\"total_tokens\":0"), -1, -1},
+	    {"[{\"index\":0,\"score\":0.9}]", -1, -1},
+	};
+
+	(void)state;
+	is_stream = false;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		assert_usage(usage_of(API_RERANK, rows[i].body), rows[i].input,
+		    rows[i].output);
+		assert_usage(usage_of(API_EMBEDDINGS, rows[i].body),
+		    rows[i].input, rows[i].output);
+	}
+	assert_usage(usage_of(API_CHAT,
+			 USAGE("\"billed_units\":{\"input_tokens\":7,"
+			       "\"output_tokens\":3},\"tokens\":{"
+			       "\"input_tokens\":70,\"output_tokens\":3}")),
+	    7, 3);
+}
+
+/* What the tap makes of a head that says so and of this body. */
+static const struct tap *
+with_header(enum server_api a, const char *tokens, const char *body)
+{
+	static struct outcome o;
+
+	api = a;
+	is_stream = false;
+	begin(&o);
+	tap_take_header(&o.tap, slice_of(tokens));
+	feed_text(&o, body);
+	finish(&o);
+	return &o.tap;
+}
+
+static void
+tokens_in_the_head_count_unless_the_body_says_more(void **state)
+{
+	static const char *const damaged[] = {
+	    "", "-1", "6.0", "1000000001", "x"};
+	const struct tap *t = with_header(API_RERANK, "30", "[{\"index\":0}]");
+
+	(void)state;
+	assert_usage(t->usage, 30, 0);
+	assert_int_equal(t->source, USAGE_UPSTREAM);
+	t = with_header(API_EMBEDDINGS, "30", USAGE("\"prompt_tokens\":6"));
+	assert_usage(t->usage, 6, 0);
+	t = with_header(API_EMBEDDINGS, "30", USAGE("\"prompt_tokens\":0"));
+	assert_usage(t->usage, 30, 0);
+	t = with_header(API_CHAT, "30", "{}");
+	assert_usage(t->usage, -1, -1);
+	for (size_t i = 0; i < COUNT_OF(damaged); i++) {
+		t = with_header(API_RERANK, damaged[i], "[]");
+		assert_usage(t->usage, -1, -1);
+		assert_true(t->has_bad_count);
+	}
+}
+
+static void
+a_chats_words_count_once_also_where_they_stand_twice(void **state)
+{
+	static const char body[] =
+	    EVENT("{\"choices\":[{\"index\":0,\"text\":\"Tea\","
+		  "\"delta\":{\"content\":\"Tea\"}}]}");
+
+	(void)state;
+	assert_int_equal(tap_of(API_CHAT, body)->text_bytes, 3);
+}
+
+/* -- counts on the way -- */
+
+#define CHUNK(index, text, usage)               \
+	EVENT("{\"choices\":[{\"index\":" index \
+	      ",\"delta\":{\"content\":\"" text "\"}}]" usage "}")
+#define RUNNING(input, output)                 \
+	",\"usage\":{\"prompt_tokens\":" input \
+	",\"completion_tokens\":" output "}"
+#define DONE EVENT("[DONE]")
+
+static void
+assert_stands(const struct tap *t, enum usage_source source, int64_t input,
+    int64_t output, uint64_t uncounted)
+{
+	assert_int_equal(t->source, source);
+	assert_usage(t->usage, input, output);
+	assert_int_equal(t->uncounted_bytes, uncounted);
+}
+
+static void
+counts_beside_choices_run_until_the_end(void **state)
+{
+	static const char first[] = CHUNK("0", "", RUNNING("21", "0"));
+	static const char two[] = CHUNK("0", "ab", RUNNING("21", "1"))
+	    CHUNK("0", "cd", RUNNING("21", "2"));
+	char body[1024];
+
+	(void)state;
+	assert_stands(tap_of(API_CHAT, first), USAGE_RUNNING, 21, 0, 0);
+	assert_stands(tap_of(API_CHAT, two), USAGE_RUNNING, 21, 2, 0);
+	snprintf(body, sizeof body, "%s%s", two, CHUNK("0", "efg", ""));
+	assert_stands(tap_of(API_CHAT, body), USAGE_RUNNING, 21, 2, 3);
+	snprintf(body, sizeof body, "%s%s", two, DONE);
+	assert_stands(tap_of(API_CHAT, body), USAGE_UPSTREAM, 21, 2, 0);
+	/* The usage's own chunk is the end already. */
+	snprintf(body, sizeof body, "%s%s", two,
+	    EVENT("{\"choices\":[]" RUNNING("21", "3") "}"));
+	assert_stands(tap_of(API_CHAT, body), USAGE_UPSTREAM, 21, 3, 0);
+	/* An end mark behind an error is none. */
+	snprintf(body, sizeof body, "%s%s", two, EVENT("{\"error\":{}}") DONE);
+	assert_stands(tap_of(API_CHAT, body), USAGE_RUNNING, 21, 2, 0);
+}
+
+static void
+running_counts_are_of_one_choice_each(void **state)
+{
+	static const char two[] = CHUNK("0", "", RUNNING("21", "0"))
+	    CHUNK("1", "", RUNNING("21", "0"))
+		CHUNK("0", "a", RUNNING("21", "1"))
+		    CHUNK("0", "a", RUNNING("21", "2"))
+			CHUNK("1", "a", RUNNING("21", "1"));
+	char body[2048];
+
+	(void)state;
+	choices = 2;
+	assert_stands(tap_of(API_CHAT, two), USAGE_RUNNING, 21, 3, 0);
+	snprintf(body, sizeof body, "%s%s", two, DONE);
+	assert_stands(tap_of(API_CHAT, body), USAGE_UPSTREAM, 21, 3, 0);
+	snprintf(body, sizeof body, "%s%s%s", two,
+	    EVENT("{\"choices\":[]" RUNNING("21", "4") "}"), DONE);
+	assert_stands(tap_of(API_CHAT, body), USAGE_UPSTREAM, 21, 4, 0);
+	/* Two prompts of one answer each. */
+	choices = 1;
+	assert_usage(
+	    usage_of(API_COMPLETIONS,
+		EVENT("{\"choices\":[{\"index\":0,\"text\":\"a\"}]" RUNNING(
+		    "5", "1") "}")
+		    EVENT("{\"choices\":[{\"index\":1,\"text\":\"a\"}]" RUNNING(
+			"7", "1") "}")),
+	    12, 2);
+}
+
+static void
+a_message_that_breaks_off_tells_what_it_left_out(void **state)
+{
+	static const char start[] =
+	    START("\"input_tokens\":18,\"output_tokens\":2");
+	static const char text[] = EVENT(
+	    "{\"delta\":{\"type\":\"text_delta\",\"text\":\"Tea, black.\"}}");
+	static const char end[] = EVENT(USAGE("\"output_tokens\":5"));
+	char body[1024];
+
+	(void)state;
+	assert_stands(tap_of(API_MESSAGES, start), USAGE_RUNNING, 18, 2, 0);
+	snprintf(body, sizeof body, "%s%s", start, text);
+	/* The first two tokens are counted. */
+	assert_stands(tap_of(API_MESSAGES, body), USAGE_RUNNING, 18, 2, 3);
+	snprintf(body, sizeof body, "%s%s%s", start, text, end);
+	assert_stands(tap_of(API_MESSAGES, body), USAGE_RUNNING, 18, 5, 0);
+	snprintf(body, sizeof body, "%s%s%s%s", start, text, end,
+	    EVENT("{\"type\":\"message_stop\"}"));
+	assert_stands(tap_of(API_MESSAGES, body), USAGE_UPSTREAM, 18, 5, 0);
+}
+
+static void
+what_ollama_guesses_at_a_messages_start_is_no_count(void **state)
+{
+	static const char start[] =
+	    START("\"input_tokens\":31,\"output_tokens\":0");
+	static const char end[] =
+	    EVENT(USAGE("\"input_tokens\":26,\"output_tokens\":2"));
+	char body[512];
+
+	(void)state;
+	kind = KIND_OLLAMA;
+	assert_stands(tap_of(API_MESSAGES, start), USAGE_NONE, -1, -1, 0);
+	snprintf(body, sizeof body, "%s%s", start, end);
+	assert_stands(tap_of(API_MESSAGES, body), USAGE_RUNNING, 26, 2, 0);
+}
+
+static void
+of_damaged_counts_the_last_good_ones_stand(void **state)
+{
+	static const char good[] = CHUNK("0", "ab", RUNNING("21", "2"));
+	char body[1024];
+	const struct tap *t;
+
+	(void)state;
+	snprintf(body, sizeof body, "%s%s%s", good,
+	    EVENT("{\"choices\":[]" RUNNING("-1", "3") "}"), DONE);
+	t = tap_of(API_CHAT, body);
+	assert_stands(t, USAGE_RUNNING, 21, 3, 0);
+	assert_true(t->has_bad_count);
+	snprintf(body, sizeof body, "%s%s%s%s", good, CHUNK("0", "cd", ""),
+	    EVENT("{\"choices\":[]" RUNNING("-1", "1e3") "}"), DONE);
+	t = tap_of(API_CHAT, body);
+	assert_stands(t, USAGE_RUNNING, 21, 2, 2);
+	assert_true(t->has_bad_count);
+	snprintf(body, sizeof body, "%s%s%s", good,
+	    CHUNK("0", "cd", RUNNING("21", "9223372036854775808")), DONE);
+	t = tap_of(API_CHAT, body);
+	assert_stands(t, USAGE_RUNNING, 21, 2, 2);
+	/* A damaged part does not spoil the whole. */
+	t = tap_of(API_CHAT,
+	    USAGE("\"prompt_tokens\":5,\"completion_tokens\":1,"
+		  "\"prompt_tokens_details\":{\"cached_tokens\":-1}"));
+	assert_stands(t, USAGE_UPSTREAM, 5, 1, 0);
+	assert_true(t->has_bad_count);
+}
+
+static void
+timings_on_the_way_run_too(void **state)
+{
+	static const char body[] =
+	    EVENT("{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}],"
+		  "\"timings\":{\"cache_n\":15,\"prompt_n\":6,"
+		  "\"predicted_n\":1}}");
+	char whole[512];
+
+	(void)state;
+	assert_stands(tap_of(API_CHAT, body), USAGE_RUNNING, 21, 1, 0);
+	snprintf(whole, sizeof whole, "%s%s", body, DONE);
+	assert_stands(tap_of(API_CHAT, whole), USAGE_TIMINGS, 21, 1, 0);
+}
+
 int
 main(void)
 {
@@ -476,6 +809,17 @@ main(void)
 	    RULE(what_the_model_says_is_counted_wherever_it_stands),
 	    RULE(deep_nesting_hides_nothing_and_breaks_nothing),
 	    RULE(every_source_has_a_name),
+	    RULE(what_the_upstream_says_that_it_costs_is_kept),
+	    RULE(xai_counts_reasoning_beside_where_no_total_tells),
+	    RULE(rerankers_tell_their_tokens_in_their_own_words),
+	    RULE(tokens_in_the_head_count_unless_the_body_says_more),
+	    RULE(a_chats_words_count_once_also_where_they_stand_twice),
+	    RULE(counts_beside_choices_run_until_the_end),
+	    RULE(running_counts_are_of_one_choice_each),
+	    RULE(a_message_that_breaks_off_tells_what_it_left_out),
+	    RULE(what_ollama_guesses_at_a_messages_start_is_no_count),
+	    RULE(of_damaged_counts_the_last_good_ones_stand),
+	    RULE(timings_on_the_way_run_too),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

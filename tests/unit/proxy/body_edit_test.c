@@ -13,7 +13,7 @@
 
 /* Appends the body as an upstream with this route would get it. */
 static void
-edit(struct slice body, const struct route_config *route, bool asks_usage,
+edit(struct slice body, const struct route_config *route, struct body_asks asks,
     struct buf *to)
 {
 	struct body_facts facts;
@@ -25,7 +25,7 @@ edit(struct slice body, const struct route_config *route, bool asks_usage,
 	arena_init(&arena);
 	if (!body_scan(body.p, body.len, &arena, &facts, &why))
 		fail_msg("refused (%s): %.*s", why.text, (int)body.len, body.p);
-	body_edit(&pieces, &arena, body.p, body.len, &facts, route, asks_usage);
+	body_edit(&pieces, &arena, body.p, body.len, &facts, route, asks);
 	for (size_t i = 0; i < pieces.count; i++) {
 		assert_true(pieces.v[i].iov_len > 0);
 		buf_put(to, pieces.v[i].iov_base, pieces.v[i].iov_len);
@@ -62,81 +62,109 @@ params_of(char *text, struct param_config *room)
 static void
 an_edited_body_is_exactly_this(void **state)
 {
-	static const struct {
+	static const struct body_asks no = {0}, usage = {.usage = true},
+				      running = {.running = true},
+				      both = {.usage = true, .running = true};
+	const struct {
 		const char *body, *params;
-		bool asks_usage;
+		struct body_asks asks;
 		const char *result;
 	} rows[] = {
 	    /* The model alone: nothing else is touched. */
-	    {"{\"model\":\"a\"}", "", false, "{\"model\":\"M\"}"},
-	    {" { \"x\" : 1 , \"model\" : \"a\" , \"y\" : [ ] } ", "", false,
+	    {"{\"model\":\"a\"}", "", no, "{\"model\":\"M\"}"},
+	    {" { \"x\" : 1 , \"model\" : \"a\" , \"y\" : [ ] } ", "", no,
 		" { \"x\" : 1 , \"model\" : \"M\" , \"y\" : [ ] } "},
-	    {"{\"\\u006dodel\":\"a\"}", "", false, "{\"\\u006dodel\":\"M\"}"},
+	    {"{\"\\u006dodel\":\"a\"}", "", no, "{\"\\u006dodel\":\"M\"}"},
 	    /* Values set, in place or at the end. */
-	    {"{\"model\":\"a\",\"t\":1}", "+t=0.5", false,
+	    {"{\"model\":\"a\",\"t\":1}", "+t=0.5", no,
 		"{\"model\":\"M\",\"t\":0.5}"},
-	    {"{\"t\":{\"x\":[1]},\"model\":\"a\"}", "+t=null", false,
+	    {"{\"t\":{\"x\":[1]},\"model\":\"a\"}", "+t=null", no,
 		"{\"t\":null,\"model\":\"M\"}"},
-	    {"{\"model\":\"a\"}", "+t=0.5 +u={\"v\":1}", false,
+	    {"{\"model\":\"a\"}", "+t=0.5 +u={\"v\":1}", no,
 		"{\"model\":\"M\",\"t\":0.5,\"u\":{\"v\":1}}"},
-	    {"{\"model\":\"a\"\n}\n", "+t=1", false,
+	    {"{\"model\":\"a\"\n}\n", "+t=1", no,
 		"{\"model\":\"M\"\n,\"t\":1}\n"},
 	    /* Defaults yield. */
-	    {"{\"model\":\"a\",\"t\":1}", "?t=2 ?u=3", false,
+	    {"{\"model\":\"a\",\"t\":1}", "?t=2 ?u=3", no,
 		"{\"model\":\"M\",\"t\":1,\"u\":3}"},
-	    {"{\"model\":\"a\",\"t\":null}", "?t=2", false,
+	    {"{\"model\":\"a\",\"t\":null}", "?t=2", no,
 		"{\"model\":\"M\",\"t\":null}"},
 	    /* Members dropped, with one comma. */
-	    {"{\"model\":\"a\",\"t\":1}", "-t", false, "{\"model\":\"M\"}"},
-	    {"{\"t\":1,\"model\":\"a\"}", "-t", false, "{\"model\":\"M\"}"},
-	    {"{\"x\":0,\"t\":1,\"model\":\"a\"}", "-t", false,
+	    {"{\"model\":\"a\",\"t\":1}", "-t", no, "{\"model\":\"M\"}"},
+	    {"{\"t\":1,\"model\":\"a\"}", "-t", no, "{\"model\":\"M\"}"},
+	    {"{\"x\":0,\"t\":1,\"model\":\"a\"}", "-t", no,
 		"{\"x\":0,\"model\":\"M\"}"},
-	    {"{\"t\":1, \"u\" : 2 ,\"model\":\"a\"}", "-t -u", false,
+	    {"{\"t\":1, \"u\" : 2 ,\"model\":\"a\"}", "-t -u", no,
 		"{ \"model\":\"M\"}"},
-	    {"{\"model\":\"a\",\"t\":1,\"u\":2}", "-u -t", false,
+	    {"{\"model\":\"a\",\"t\":1,\"u\":2}", "-u -t", no,
 		"{\"model\":\"M\"}"},
-	    {"{\"t\":\"},{\",\"model\":\"a\" , \"u\":[2,3] }", "-t -u", false,
+	    {"{\"t\":\"},{\",\"model\":\"a\" , \"u\":[2,3] }", "-t -u", no,
 		"{\"model\":\"M\"}"},
-	    {"{\"model\":\"a\"}", "-t", false, "{\"model\":\"M\"}"},
+	    {"{\"model\":\"a\"}", "-t", no, "{\"model\":\"M\"}"},
 	    /* All together. */
-	    {"{\"model\":\"a\",\"t\":1}", "-t +u=2", false,
+	    {"{\"model\":\"a\",\"t\":1}", "-t +u=2", no,
 		"{\"model\":\"M\",\"u\":2}"},
-	    {"{\"t\":1,\"model\":\"a\",\"u\":2}", "-t +u=3 ?v=4", false,
+	    {"{\"t\":1,\"model\":\"a\",\"u\":2}", "-t +u=3 ?v=4", no,
 		"{\"model\":\"M\",\"u\":3,\"v\":4}"},
 	    /* The usage is asked for. */
-	    {"{\"model\":\"a\",\"stream\":true}", "", true,
+	    {"{\"model\":\"a\",\"stream\":true}", "", usage,
 		"{\"model\":\"M\",\"stream\":true,"
 		"\"stream_options\":{\"include_usage\":true}}"},
-	    {"{\"stream_options\":{},\"model\":\"a\"}", "", true,
+	    {"{\"stream_options\":{},\"model\":\"a\"}", "", usage,
 		"{\"stream_options\":{\"include_usage\":true},"
 		"\"model\":\"M\"}"},
-	    {"{\"stream_options\":{ },\"model\":\"a\"}", "", true,
+	    {"{\"stream_options\":{ },\"model\":\"a\"}", "", usage,
 		"{\"stream_options\":{\"include_usage\":true },"
 		"\"model\":\"M\"}"},
-	    {"{\"stream_options\":{\"x\":1},\"model\":\"a\"}", "", true,
+	    {"{\"stream_options\":{\"x\":1},\"model\":\"a\"}", "", usage,
 		"{\"stream_options\":{\"include_usage\":true,\"x\":1},"
 		"\"model\":\"M\"}"},
 	    {"{\"stream_options\":{\"include_usage\":false},\"model\":\"a\"}",
-		"", true,
+		"", usage,
 		"{\"stream_options\":{\"include_usage\":true},"
 		"\"model\":\"M\"}"},
-	    {"{\"stream_options\":null,\"model\":\"a\"}", "", true,
+	    {"{\"stream_options\":null,\"model\":\"a\"}", "", usage,
 		"{\"stream_options\":{\"include_usage\":true},"
 		"\"model\":\"M\"}"},
 	    {"{\"stream_options\":[1],\"model\":\"a\",\"t\":1}", "-t +u=2",
-		true,
+		usage,
 		"{\"stream_options\":{\"include_usage\":true},"
 		"\"model\":\"M\",\"u\":2}"},
-	    {"{\"model\":\"a\",\"t\":1}", "-t", true,
+	    {"{\"model\":\"a\",\"t\":1}", "-t", usage,
 		"{\"model\":\"M\","
 		"\"stream_options\":{\"include_usage\":true}}"},
+	    /* So are running counts. */
+	    {"{\"model\":\"a\",\"stream\":true}", "", both,
+		"{\"model\":\"M\",\"stream\":true,\"stream_options\":{"
+		"\"include_usage\":true,\"continuous_usage_stats\":true}}"},
+	    {"{\"stream_options\":{},\"model\":\"a\"}", "", both,
+		"{\"stream_options\":{\"include_usage\":true,"
+		"\"continuous_usage_stats\":true},\"model\":\"M\"}"},
+	    {"{\"stream_options\":{\"x\":[1]},\"model\":\"a\"}", "", both,
+		"{\"stream_options\":{\"include_usage\":true,"
+		"\"continuous_usage_stats\":true,\"x\":[1]},"
+		"\"model\":\"M\"}"},
+	    {"{\"stream_options\":{\"include_usage\":true},\"model\":\"a\"}",
+		"", running,
+		"{\"stream_options\":{\"continuous_usage_stats\":true,"
+		"\"include_usage\":true},\"model\":\"M\"}"},
+	    {"{\"stream_options\":{\"continuous_usage_stats\":false , "
+	     "\"include_usage\":null},\"model\":\"a\"}",
+		"", both,
+		"{\"stream_options\":{\"continuous_usage_stats\":true , "
+		"\"include_usage\":true},\"model\":\"M\"}"},
+	    {"{\"stream_options\":{\"continuous_usage_stats\":true},"
+	     "\"model\":\"a\"}",
+		"", usage,
+		"{\"stream_options\":{\"include_usage\":true,"
+		"\"continuous_usage_stats\":true},\"model\":\"M\"}"},
 	    /* A body without a model gets one. */
-	    {"{}", "", false, "{\"model\":\"M\"}"},
-	    {"{ }", "+t=1", true,
+	    {"{}", "", no, "{\"model\":\"M\"}"},
+	    {"{ }", "+t=1", usage,
 		"{ \"model\":\"M\",\"t\":1,"
 		"\"stream_options\":{\"include_usage\":true}}"},
-	    {"{\"t\":1}", "-t", false, "{\"model\":\"M\"}"},
-	    {"{ \"t\":1 , \"u\":2 }", "-t -u", false, "{\"model\":\"M\"}"},
+	    {"{\"t\":1}", "-t", no, "{\"model\":\"M\"}"},
+	    {"{ \"t\":1 , \"u\":2 }", "-t -u", no, "{\"model\":\"M\"}"},
 	};
 	struct param_config room[8];
 	struct buf result = {0};
@@ -148,8 +176,7 @@ an_edited_body_is_exactly_this(void **state)
 		    .model_json = "\"M\"", .params = params_of(params, room)};
 
 		buf_clear(&result);
-		edit(slice_of(rows[i].body), &route, rows[i].asks_usage,
-		    &result);
+		edit(slice_of(rows[i].body), &route, rows[i].asks, &result);
 		buf_put(&result, "", 1);
 		assert_string_equal(buf_data(&result), rows[i].result);
 		free(params);
@@ -357,7 +384,7 @@ any_body_and_params_give_the_members_they_should(void **state)
 		buf_clear(&result);
 		make_body(&random, made, &body);
 		edit((struct slice){buf_data(&body), buf_len(&body)}, &route,
-		    asks_usage, &result);
+		    (struct body_asks){.usage = asks_usage}, &result);
 		check_result(
 		    (struct slice){buf_data(&result), buf_len(&result)}, made,
 		    asks_usage);
@@ -366,12 +393,98 @@ any_body_and_params_give_the_members_they_should(void **state)
 	buf_release(&result);
 }
 
+/* --- what is asked for --------------------------------------------------- */
+
+static struct body_asks
+asks_of(const char *body, enum server_kind kind, enum server_api api)
+{
+	struct body_facts facts;
+	struct body_asks asks;
+	struct arena arena;
+	struct fault why;
+
+	arena_init(&arena);
+	assert_true(body_scan(body, strlen(body), &arena, &facts, &why));
+	asks = body_asks(&facts, kind, api);
+	arena_release(&arena);
+	return asks;
+}
+
+static void
+counts_are_asked_for_where_a_server_takes_the_question(void **state)
+{
+	static const char stream[] = "{\"stream\":true}";
+	static const char *const no_stream[] = {
+	    "{}", "{\"stream\":false}", "{\"stream\":null}"};
+
+	(void)state;
+	for (unsigned k = 0; k < KIND_COUNT; k++) {
+		enum server_kind kind = (enum server_kind)k;
+		bool takes = kind != KIND_TEI && kind != KIND_INFINITY;
+		bool runs = kind == KIND_VLLM || kind == KIND_SGLANG;
+
+		for (unsigned a = 0; a < API_COUNT; a++) {
+			enum server_api api = (enum server_api)a;
+			bool is_chat =
+			    api == API_CHAT || api == API_COMPLETIONS;
+			struct body_asks asks = asks_of(stream, kind, api);
+
+			assert_int_equal(asks.usage, takes && is_chat);
+			assert_int_equal(asks.hides, takes && is_chat);
+			assert_int_equal(asks.running, runs && is_chat);
+		}
+		for (size_t i = 0; i < COUNT_OF(no_stream); i++) {
+			struct body_asks asks =
+			    asks_of(no_stream[i], kind, API_CHAT);
+
+			assert_false(asks.usage || asks.running);
+		}
+	}
+}
+
+static void
+what_the_client_asks_for_itself_is_not_taken_from_it(void **state)
+{
+#define OPTIONS(o) "{\"stream\":true,\"stream_options\":{" o "}}"
+#define USAGE "\"include_usage\":"
+#define RUNNING "\"continuous_usage_stats\":"
+	static const struct {
+		const char *body;
+		bool usage, hides, running;
+	} rows[] = {
+	    {OPTIONS(""), true, true, true},
+	    {OPTIONS(USAGE "true"), false, false, true},
+	    {OPTIONS(USAGE "false"), true, true, true},
+	    {OPTIONS(USAGE "true," RUNNING "true"), false, false, false},
+	    {OPTIONS(RUNNING "true," USAGE "true"), false, false, false},
+	    {OPTIONS(USAGE "true," RUNNING "false"), false, false, true},
+	    /* Some take this one for both. */
+	    {OPTIONS(RUNNING "true"), true, false, false},
+	    /* Without the usage there are no running counts either. */
+	    {OPTIONS(USAGE "false," RUNNING "true"), true, true, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct body_asks asks =
+		    asks_of(rows[i].body, KIND_VLLM, API_CHAT);
+
+		assert_int_equal(asks.usage, rows[i].usage);
+		assert_int_equal(asks.hides, rows[i].hides);
+		assert_int_equal(asks.running, rows[i].running);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(an_edited_body_is_exactly_this),
 	    cmocka_unit_test(any_body_and_params_give_the_members_they_should),
+	    cmocka_unit_test(
+		counts_are_asked_for_where_a_server_takes_the_question),
+	    cmocka_unit_test(
+		what_the_client_asks_for_itself_is_not_taken_from_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

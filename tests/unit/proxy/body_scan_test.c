@@ -69,8 +69,9 @@ what_a_request_says_is_found(void **state)
 	assert_true(f.has_stream_options);
 	assert_true(f.stream_options_is_object);
 	assert_false(f.stream_options_is_empty);
-	assert_true(f.has_include_usage);
-	assert_true(f.asks_usage);
+	assert_true(f.include_usage.is_there);
+	assert_true(f.include_usage.is_true);
+	assert_false(f.running_usage.is_there);
 	assert_int_equal(f.member_count, 6);
 }
 
@@ -138,6 +139,9 @@ what_two_readers_could_read_in_two_ways_is_refused(void **state)
 	refused(SLICE("{\"stream_options\":{\"include_usage\":true,"
 		      "\"include_usage\":false}}"),
 	    "twice");
+	refused(SLICE("{\"stream_options\":{\"continuous_usage_stats\":1,"
+		      "\"x\":{},\"continuous_usage_stats\":null}}"),
+	    "\"continuous_usage_stats\" twice");
 	refused(SLICE("{\"\":1,\"\":2}"), "twice");
 }
 
@@ -213,10 +217,29 @@ stream_options_may_be_anything(void **state)
 		if (rows[i].is_object)
 			assert_int_equal(
 			    f.stream_options_is_empty, rows[i].is_empty);
-		assert_int_equal(f.has_include_usage, rows[i].has_usage);
-		assert_int_equal(f.asks_usage, rows[i].asks_usage);
+		assert_int_equal(f.include_usage.is_there, rows[i].has_usage);
+		assert_int_equal(f.include_usage.is_true, rows[i].asks_usage);
+		assert_false(f.running_usage.is_there);
 	}
 	buf_release(&body);
+}
+
+static void
+running_counts_are_an_option_like_the_usage(void **state)
+{
+	struct body_facts f =
+	    scan("{\"stream_options\":{\"include_usage\":false,\"x\":[{"
+		 "\"continuous_usage_stats\":false}],"
+		 "\"continuous_usage_st\\u0061ts\": true}}");
+
+	(void)state;
+	assert_true(f.include_usage.is_there);
+	assert_false(f.include_usage.is_true);
+	assert_true(f.running_usage.is_there);
+	assert_true(f.running_usage.is_true);
+	assert_int_equal(f.running_usage.end - f.running_usage.begin, 4);
+	refused(SLICE("{\"stream_options\":{\"continuous_usage_stats\":{}}}"),
+	    "must be true or false");
 }
 
 static void
@@ -348,6 +371,7 @@ main(void)
 	    cmocka_unit_test(only_a_json_object_is_a_body),
 	    cmocka_unit_test(model_and_stream_have_one_type),
 	    cmocka_unit_test(stream_options_may_be_anything),
+	    cmocka_unit_test(running_counts_are_an_option_like_the_usage),
 	    cmocka_unit_test(the_largest_of_the_limits_counts),
 	    cmocka_unit_test(long_data_urls_are_no_text),
 	    cmocka_unit_test(a_body_has_so_many_members_and_no_more),
