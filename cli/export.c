@@ -10,8 +10,8 @@
 #include "cli/command.h"
 #include "cli/locate.h"
 #include "cli/selection.h"
-#include "metering/ledger_segments.h"
-#include "metering/ledger_view.h"
+#include "metering/ledger/ledger_segments.h"
+#include "metering/ledger/ledger_view.h"
 #include "metering/price.h"
 
 #include "base/banned.h"

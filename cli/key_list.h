@@ -11,7 +11,7 @@
 #include "base/attr.h"
 #include "base/fault.h"
 #include "cli/table.h"
-#include "metering/report.h"
+#include "metering/reports/report.h"
 
 #define KEY_IDLE_DAYS 30
 

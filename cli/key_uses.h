@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "conf/config.h"
-#include "metering/report.h"
+#include "metering/reports/report.h"
 
 /* Reads the sums of all keys, by their ids.  What cannot be read is told on
  * stderr, and NULL returned: nothing is known then.  The caller destroys it. */

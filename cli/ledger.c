@@ -12,7 +12,7 @@
 #include "cli/command.h"
 #include "cli/locate.h"
 #include "cli/table.h"
-#include "metering/ledger_check.h"
+#include "metering/ledger/ledger_check.h"
 #include "metering/price.h"
 
 #include "base/banned.h"

@@ -14,7 +14,7 @@
 #include "cli/command.h"
 #include "cli/locate.h"
 #include "conf/config.h"
-#include "metering/ledger_line.h"
+#include "metering/ledger/ledger_line.h"
 #include "proxy/ends.h"
 
 #include "base/banned.h"

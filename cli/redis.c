@@ -13,9 +13,9 @@
 #include "cli/command.h"
 #include "cli/locate.h"
 #include "conf/config.h"
-#include "metering/redis_check.h"
-#include "metering/redis_rebuild.h"
-#include "metering/redis_store.h"
+#include "metering/redis/redis_check.h"
+#include "metering/redis/redis_rebuild.h"
+#include "metering/redis/redis_store.h"
 
 #include "base/banned.h"
 

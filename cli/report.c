@@ -14,7 +14,7 @@
 #include "cli/table.h"
 #include "cli/when.h"
 #include "metering/price.h"
-#include "metering/report.h"
+#include "metering/reports/report.h"
 
 #include "base/banned.h"
 

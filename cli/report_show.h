@@ -9,7 +9,7 @@
 #include "base/attr.h"
 #include "base/fault.h"
 #include "cli/table.h"
-#include "metering/report.h"
+#include "metering/reports/report.h"
 
 struct report_look {
 	const struct report_query *query; /* borrowed */

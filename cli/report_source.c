@@ -7,9 +7,9 @@
 #include "base/clock.h"
 #include "cli/locate.h"
 #include "cli/when.h"
-#include "metering/report_raw.h"
-#include "metering/report_stored.h"
-#include "metering/rollup_keeper.h"
+#include "metering/reports/report_raw.h"
+#include "metering/reports/report_stored.h"
+#include "metering/reports/rollup_keeper.h"
 
 #include "base/banned.h"
 

@@ -10,7 +10,7 @@
 #include "base/attr.h"
 #include "base/fault.h"
 #include "cli/selection.h"
-#include "metering/report.h"
+#include "metering/reports/report.h"
 
 struct report_found {
 	bool has_ledger;

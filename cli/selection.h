@@ -10,7 +10,7 @@
 
 #include "base/attr.h"
 #include "base/fault.h"
-#include "metering/rollup.h"
+#include "metering/reports/rollup.h"
 
 /* Flags of getopt_long; a command's own ones begin at SELECTION_NEXT. */
 enum selection_flag {

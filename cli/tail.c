@@ -14,8 +14,8 @@
 #include "cli/locate.h"
 #include "cli/selection.h"
 #include "cli/tail_show.h"
-#include "metering/ledger_segments.h"
-#include "metering/ledger_view.h"
+#include "metering/ledger/ledger_segments.h"
+#include "metering/ledger/ledger_view.h"
 
 #include "base/banned.h"
 

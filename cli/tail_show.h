@@ -10,7 +10,7 @@
 
 #include "base/text.h"
 #include "cli/table.h"
-#include "metering/ledger_view.h"
+#include "metering/ledger/ledger_view.h"
 
 struct tail_look {
 	enum table_form form;

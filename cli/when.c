@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "metering/report.h"
+#include "metering/reports/report.h"
 
 #include "base/banned.h"
 

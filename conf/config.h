@@ -21,9 +21,9 @@
 #include "base/text.h"
 #include "conf/diagnostic.h"
 #include "metering/kind.h"
-#include "metering/ledger.h"
+#include "metering/ledger/ledger.h"
 #include "metering/price.h"
-#include "metering/redis_options.h"
+#include "metering/redis/redis_options.h"
 
 #define CONFIG_FILE_MOST_BYTES (1u << 20)
 #define CONFIG_DEPTH_MOST 32

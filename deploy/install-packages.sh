@@ -20,7 +20,7 @@ needed_for() {
 		echo libssl-dev zlib1g-dev libcmocka-dev
 		;;
 	demo) echo curl=curl ;;
-	test) echo python3-pytest openssl=openssl strace=strace redis-server node=nodejs npm=npm ;;
+	test) echo python3-pytest openssl=openssl strace=strace redis-server tzdata node=nodejs npm=npm ;;
 	fuzz) echo clang=clang libclang-rt-dev llvm ;;
 	bench) echo nginx haproxy util-linux python3 ;;
 	lint) echo clang-format-14 systemd-analyze=systemd ;;

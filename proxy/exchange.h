@@ -21,7 +21,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "metering/inflate.h"
-#include "metering/ledger_line.h"
+#include "metering/ledger/ledger_line.h"
 #include "metering/tap.h"
 #include "proxy/body_edit.h"
 #include "proxy/body_scan.h"

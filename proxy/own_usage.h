@@ -15,7 +15,7 @@
 #include "auth/key_table.h"
 #include "base/buf.h"
 #include "conf/config.h"
-#include "metering/rollup_keeper.h"
+#include "metering/reports/rollup_keeper.h"
 #include "proxy/usage_query.h"
 
 /* Who asks, and where the numbers are. */

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "metering/charge.h"
 #include "metering/learned.h"
-#include "metering/ledger_recover.h"
+#include "metering/ledger/ledger_recover.h"
 #include "proxy/exchange.h"
 
 #include "base/banned.h"

@@ -17,7 +17,7 @@
 #include "base/attr.h"
 #include "base/fault.h"
 #include "base/text.h"
-#include "metering/report.h"
+#include "metering/reports/report.h"
 
 #define USAGE_QUERY_TEXT_BYTES 256
 

@@ -20,7 +20,7 @@
 #include "base/fault.h"
 #include "base/id.h"
 #include "base/list.h"
-#include "metering/ledger.h"
+#include "metering/ledger/ledger.h"
 #include "proxy/gate.h"
 #include "proxy/grave.h"
 #include "proxy/head.h"

@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/id.h"
-#include "metering/ledger_line.h"
+#include "metering/ledger/ledger_line.h"
 #include "metering/price.h"
 #include "tests/unit/seeded.h"
 

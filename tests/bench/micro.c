@@ -11,7 +11,7 @@
 
 #include "auth/key_table.h"
 #include "base/clock.h"
-#include "metering/ledger_line.h"
+#include "metering/ledger/ledger_line.h"
 #include "metering/tap.h"
 #include "proxy/body_scan.h"
 #include "proxy/gate.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "metering/ledger_view.h"
+#include "metering/ledger/ledger_view.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -7,9 +7,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "metering/check_line.h"
-#include "metering/ledger_view.h"
-#include "tests/unit/metering/view_same.h"
+#include "metering/ledger/check_line.h"
+#include "metering/ledger/ledger_view.h"
+#include "tests/unit/metering/ledger/view_same.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "metering/redis_reply.h"
+#include "metering/redis/redis_reply.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

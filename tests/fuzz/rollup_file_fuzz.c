@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "metering/rollup_file.h"
-#include "metering/rollup_line.h"
+#include "metering/reports/rollup_file.h"
+#include "metering/reports/rollup_line.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
