@@ -77,9 +77,34 @@ when_of(int status)
 	return when;
 }
 
+/* A refusal that names what it cost is charged.  Only what has come with its
+ * head is looked at: nobody waits for the rest. */
+static void
+read_refusal(struct exchange *x, const struct head *h, char *p, size_t len)
+{
+	struct chunked chunked;
+	enum tap_verdict verdict;
+	size_t rest;
+
+	if (head_field(h, "content-encoding").len > 0)
+		return;
+	chunked_init(&chunked);
+	if (h->framing == FRAMING_CHUNKED &&
+	    chunked_decode(&chunked, p, &len, &rest) == CHUNKED_BAD)
+		return;
+	if (h->framing == FRAMING_LENGTH && len > h->content_length)
+		len = (size_t)h->content_length;
+	while (len > 0) {
+		size_t n = tap_next(&x->relay.tap, p, len, &verdict);
+
+		p += n;
+		len -= n;
+	}
+}
+
 /* True if the answer's status sends the request elsewhere. */
 static bool
-moves_on(struct exchange *x, int status)
+moves_on(struct exchange *x, const struct head *h, char *body, size_t len)
 {
 	static const struct {
 		int status;
@@ -87,6 +112,7 @@ moves_on(struct exchange *x, int status)
 	} results[] = {{429, "429"}, {500, "500"}, {502, "502"}, {503, "503"},
 	    {504, "504"}, {529, "529"}};
 	const char *result = "5xx";
+	int status = x->relay.status;
 	unsigned when = when_of(status);
 
 	if (when == 0 || !relay_may_move(x, when))
@@ -94,6 +120,7 @@ moves_on(struct exchange *x, int status)
 	for (size_t i = 0; i < COUNT_OF(results); i++)
 		if (results[i].status == status)
 			result = results[i].text;
+	read_refusal(x, h, body, len);
 	attempt_failed(x, when,
 	    status == 429 || status == 503 || status == 529
 		? END_FULL
@@ -103,14 +130,15 @@ moves_on(struct exchange *x, int status)
 	return true;
 }
 
-/* The final head: decides what becomes of the answer.  False if the attempt is
- * over. */
+/* The final head, and what came behind it: decides what becomes of the answer.
+ * False if the attempt is over. */
 static bool
-begin_answer(struct exchange *x, const struct head *h, int minor)
+begin_answer(
+    struct exchange *x, const struct head *h, int minor, char *body, size_t len)
 {
 	struct relay *r = &x->relay;
 
-	if (moves_on(x, r->status))
+	if (moves_on(x, h, body, len))
 		return false;
 	if (r->status >= 300 && r->status < 400) {
 		attempt_failed(x, WHEN_RESET, END_UPSTREAM_INVALID, "redirect",
@@ -141,9 +169,9 @@ begin_answer(struct exchange *x, const struct head *h, int minor)
 
 enum head_next { HEAD_INTERIM, HEAD_FINAL, HEAD_OVER };
 
-/* One whole head at p. */
+/* One whole head of `head_len` bytes at p, and what came behind it. */
 static enum head_next
-take_head(struct exchange *x, const char *p, size_t len)
+take_head(struct exchange *x, char *p, size_t len, size_t head_len)
 {
 	struct relay *r = &x->relay;
 	struct head *h = &x->w->head;
@@ -166,7 +194,9 @@ take_head(struct exchange *x, const char *p, size_t len)
 		relay_invalid(x, "it has too many interim answers");
 		return HEAD_OVER;
 	}
-	return begin_answer(x, h, minor) ? HEAD_FINAL : HEAD_OVER;
+	return begin_answer(x, h, minor, p + head_len, len - head_len)
+	    ? HEAD_FINAL
+	    : HEAD_OVER;
 }
 
 /* Looks for heads in p[0..len): any number of interim ones, then the final one,
@@ -193,7 +223,7 @@ read_head(struct exchange *x, char *p, size_t len)
 					  : "its head is too large");
 			return;
 		}
-		switch (take_head(x, p, len)) {
+		switch (take_head(x, p, len, head_len)) {
 		case HEAD_OVER:
 			return;
 		case HEAD_FINAL:

@@ -221,6 +221,37 @@ def test_usage_beside_an_error_counts(gateway, mock, dialect, is_stream):
         ("upstream_error", "upstream", 40, 2), line
 
 
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_refusal_that_cost_something_is_charged_when_another_is_asked(
+        start, mock_server, mock, framing):
+    refusal = b'{"error":{"message":"x","type":"y"},' \
+        b'"usage":{"prompt_tokens":40,"completion_tokens":2}}'
+
+    def refuse(conn):
+        read_request(conn)
+        if framing == "length":
+            body = b"Content-Length: %d\r\n\r\n" % len(refusal) + refusal
+        else:
+            body = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % \
+                len(refusal) + refusal + b"\r\n0\r\n\r\n"
+        conn.sendall(b"HTTP/1.1 429 X\r\n" + body)
+
+    server = Scripted(refuse)
+    config = basic_config(mock_server)
+    config["upstreams"]["full"] = {"url": server.url}
+    config["models"]["m"]["routes"].insert(
+        0, {"to": "full", "model": "mock-model"})
+    gateway = start(config)
+    gateway.begin()
+    assert gateway.chat("tokens=1").status == 200
+    line, = new_lines(gateway, 1)
+    first, second = line["attempts"]
+    assert (first["result"], first["usage_source"], first["prompt_tokens"],
+            first["completion_tokens"]) == ("429", "upstream", 40, 2), line
+    assert second["result"] == "ok", line
+    server.stop()
+
+
 @pytest.mark.parametrize("coding, source", [
     ("gzip", "upstream"), ("br", "estimated"), ("zstd", "estimated")])
 def test_a_coded_answer_is_read_if_it_can_be(gateway, mock, coding, source):
