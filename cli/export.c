@@ -25,6 +25,7 @@ static const char help[] =
     "\n"
     "Usage: weir export jsonl|csv\n"
     "\n"
+    "  --json            the same as jsonl\n"
     "  --since WHEN      24h, 7d, 2026-11-01, or a time with its zone\n"
     "  --until WHEN      the same; what arrived then is left out\n"
     "  --user U, --model M, --upstream S, --key K   only theirs\n"
@@ -32,15 +33,17 @@ static const char help[] =
     "  --tz ZONE         where a date begins; default: server.timezone\n"
     "  --ledger FILE     read this ledger instead of the configuration's\n"
     "  -c, --config FILE\n"
+    "  -h, --help\n"
     "\n"
     "jsonl is the ledger's own lines, refused requests included.  csv has one\n"
     "line a request with all its fields but the single attempts.\n";
 
-enum flag { OPT_NO_HEADER = SELECTION_NEXT };
+enum flag { OPT_NO_HEADER = SELECTION_NEXT, OPT_JSON };
 
 static const struct option options[] = {
     SELECTION_OPTIONS,
     {"no-header", no_argument, NULL, OPT_NO_HEADER},
+    {"json", no_argument, NULL, OPT_JSON},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -48,7 +51,8 @@ static const struct option options[] = {
 struct export
 {
 	struct selection selection;
-	bool is_csv, has_header;
+	bool is_csv, is_json, has_header;
+	bool has_seen_user; /* --user is in the ledger, at whatever time */
 	struct ledger_view view;
 	struct buf out;
 	uint64_t damaged;
@@ -163,6 +167,9 @@ take_line(struct export *e, struct slice line, const struct ledger_place *at)
 			    at->path, at->line, why.text);
 		return true;
 	}
+	if (f->only[ROLLUP_USER] != NULL &&
+	    slice_is(e->view.user, f->only[ROLLUP_USER]))
+		e->has_seen_user = true;
 	if (e->view.ts_ms < f->since_ms || e->view.ts_ms >= f->until_ms ||
 	    !rollup_filter_takes_line(f, &e->view))
 		return true;
@@ -198,6 +205,8 @@ export_lines(struct export *e)
 		fprintf(stderr, "weir export: %s\n", why.text);
 		return EXIT_FAILED;
 	}
+	if (!selection_has_ledger(&e->selection))
+		selection_tell_no_ledger(&e->selection);
 	if (e->is_csv && e->has_header)
 		put_csv_header(&e->out);
 	while (
@@ -205,11 +214,17 @@ export_lines(struct export *e)
 		if (!take_line(e, line, &at))
 			status = write_failed();
 	if (status == EXIT_OK && why.text[0] != '\0') {
-		fprintf(stderr, "weir export: %s\n", why.text);
+		fprintf(
+		    stderr, "weir export: %s.  weir ledger check\n", why.text);
 		status = EXIT_FAILED;
 	}
 	if (status == EXIT_OK && (!flush(e) || fflush(stdout) != 0))
 		status = write_failed();
+	if (status == EXIT_OK &&
+	    e->selection.filter.only[ROLLUP_USER] != NULL &&
+	    !e->selection.is_user_configured && !e->has_seen_user &&
+	    selection_has_ledger(&e->selection))
+		selection_tell_no_user(&e->selection);
 	if (e->damaged > 0)
 		fprintf(stderr,
 		    "%" PRIu64 " damaged line%s left out.  "
@@ -239,12 +254,17 @@ parse(int argc, char **argv, struct export *e, int *status)
 		}
 		if (option == OPT_NO_HEADER)
 			e->has_header = false;
+		else if (option == OPT_JSON)
+			e->is_json = true;
 		else
 			(void)selection_take(&e->selection, option, optarg);
 	}
+	if (e->is_json && argc == optind)
+		return true;
 	if (argc - optind == 1) {
 		e->is_csv = strcmp(argv[optind], "csv") == 0;
-		if (e->is_csv || strcmp(argv[optind], "jsonl") == 0)
+		if ((e->is_csv && !e->is_json) ||
+		    strcmp(argv[optind], "jsonl") == 0)
 			return true;
 	}
 	fputs(

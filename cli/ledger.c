@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
+#include "base/json_out.h"
 #include "base/mem.h"
 #include "cli/command.h"
 #include "cli/locate.h"
@@ -17,7 +19,9 @@
 
 #include "base/banned.h"
 
-#define FINDINGS_TOLD_MOST 20 /* of a file */
+#define FINDINGS_TOLD_MOST 20     /* of a file */
+#define FINDINGS_LISTED_MOST 1000 /* in JSON, of all files */
+#define SCHEMA 1
 #define MEMORY_NAME "checked.json"
 
 /* A gateway writes a line with one call: it is not in the making for longer,
@@ -32,12 +36,14 @@ static const char help[] =
     "Usage: weir ledger check [options]\n"
     "\n"
     "  --all             also read closed files that were checked before\n"
-    "  --json            one JSON object instead of a table\n"
+    "  --json            one JSON object instead of a table, with the\n"
+    "                    findings (the first 1000) in it\n"
     "  --ledger FILE     check this ledger instead of the configuration's\n"
     "  -c, --config FILE\n"
     "\n"
     "Prints the sums of each user; what is wrong goes to stderr, and the exit\n"
-    "code is 3.  What the fields mean: weir help ledger\n";
+    "code is 3; it is 5 if there is no FILE.  What the fields mean: weir help "
+    "ledger\n";
 
 /* What was asked for.  Texts are borrowed from argv. */
 struct request {
@@ -45,10 +51,14 @@ struct request {
 	const char *ledger, *config;
 };
 
-/* What is told of the findings: the first of each file. */
+/* What is told of the findings: the first of each file; and, in JSON, the first
+ * of all. */
 struct talk {
 	char *path; /* owned; of the last finding */
 	uint64_t count;
+	struct buf listed; /* JSON, elements of an array */
+	struct json_out list;
+	size_t listed_count;
 };
 
 static const struct table_column columns[] = {
@@ -76,7 +86,22 @@ end_file(struct talk *talk)
 		fprintf(stderr, "%s: %" PRIu64 " findings more\n", talk->path,
 		    talk->count - FINDINGS_TOLD_MOST);
 	free(talk->path);
-	*talk = (struct talk){0};
+	talk->path = NULL;
+	talk->count = 0;
+}
+
+static void
+list_finding(
+    struct talk *talk, const char *path, uint64_t line, const char *text)
+{
+	if (talk->listed_count == FINDINGS_LISTED_MOST)
+		return;
+	talk->listed_count++;
+	json_open(&talk->list, '{');
+	json_member_string(&talk->list, "file", slice_of(path));
+	json_member_int(&talk->list, "line", (int64_t)line);
+	json_member_string(&talk->list, "text", slice_of(text));
+	json_close(&talk->list, '}');
 }
 
 static void
@@ -84,6 +109,7 @@ on_finding(void *arg, const char *path, uint64_t line, const char *text)
 {
 	struct talk *talk = arg;
 
+	list_finding(talk, path, line, text);
 	if (talk->path == NULL || strcmp(talk->path, path) != 0) {
 		end_file(talk);
 		talk->path = xstrdup(path);
@@ -108,6 +134,20 @@ by_name(const void *pa, const void *pb, void *arg)
 	return strcmp(a.p, b.p); /* both end in NUL */
 }
 
+/* The users' places in the order of their names; the caller frees it. */
+static size_t *
+order_users(const struct check_sums *s)
+{
+	size_t *order = xcalloc_array(s->names.count, sizeof *order);
+
+	for (size_t i = 0; i < s->names.count; i++)
+		order[i] = i;
+	if (s->names.count > 0)
+		qsort_r(
+		    order, s->names.count, sizeof *order, by_name, (void *)s);
+	return order;
+}
+
 static void
 add_row(struct table *t, const char *name, const struct check_user *u)
 {
@@ -126,19 +166,13 @@ add_row(struct table *t, const char *name, const struct check_user *u)
 }
 
 static bool
-print_sums(const struct check_sums *s, bool wants_json, struct fault *why)
+print_table(const struct check_sums *s, enum table_form form, struct fault *why)
 {
-	struct table *t = table_create(
-	    columns, COUNT_OF(columns), table_form_for(wants_json));
-	size_t count = s->names.count;
-	size_t *order = xcalloc_array(count, sizeof *order);
+	struct table *t = table_create(columns, COUNT_OF(columns), form);
+	size_t *order = order_users(s);
 	bool ok;
 
-	for (size_t i = 0; i < count; i++)
-		order[i] = i;
-	if (count > 0)
-		qsort_r(order, count, sizeof *order, by_name, (void *)s);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < s->names.count; i++)
 		add_row(t, s->names.names[order[i]].p, &s->users[order[i]]);
 	ok = table_print(t, stdout, "users", why);
 	free(order);
@@ -146,7 +180,103 @@ print_sums(const struct check_sums *s, bool wants_json, struct fault *why)
 	return ok;
 }
 
+static void
+put_user(struct json_out *o, struct slice name, const struct check_user *u)
+{
+	char cost[MONEY_TEXT_BYTES];
+
+	money_format(cost, u->cost_pusd);
+	json_open(o, '{');
+	json_key(o, "user");
+	if (name.len == 0)
+		json_null(o);
+	else
+		json_string(o, name);
+	json_member_int(o, "requests", (int64_t)u->requests);
+	json_member_int(o, "input_tokens", (int64_t)u->input_tokens);
+	json_member_int(o, "cached_tokens", (int64_t)u->cached_tokens);
+	json_member_int(o, "output_tokens", (int64_t)u->output_tokens);
+	json_member_int(o, "reasoning_tokens", (int64_t)u->reasoning_tokens);
+	json_member_string(o, "cost_usd", slice_of(cost));
+	json_close(o, '}');
+}
+
+static void
+put_all(
+    struct json_out *o, const struct ledger_check *check, struct slice listed)
+{
+	const struct check_sums *s = ledger_check_sums(check);
+	struct check_counts n = ledger_check_counts(check);
+	size_t *order = order_users(s);
+
+	json_open(o, '{');
+	json_member_int(o, "schema", SCHEMA);
+	json_member_int(o, "files", (int64_t)n.segments);
+	json_member_int(o, "remembered", (int64_t)n.remembered);
+	json_member_int(o, "lines", (int64_t)s->lines);
+	json_key(o, "users");
+	json_open(o, '[');
+	for (size_t i = 0; i < s->names.count; i++)
+		put_user(o, s->names.names[order[i]], &s->users[order[i]]);
+	json_close(o, ']');
+	json_member_int(o, "findings_total", (int64_t)n.findings);
+	json_key(o, "findings");
+	json_open(o, '[');
+	if (listed.len > 0)
+		json_raw(o, listed);
+	json_close(o, ']');
+	json_close(o, '}');
+	free(order);
+}
+
+static bool
+print_json(
+    const struct ledger_check *check, struct slice listed, struct fault *why)
+{
+	struct buf text = {0};
+	struct json_out o = json_out_to(&text);
+
+	put_all(&o, check, listed);
+	buf_puts(&text, "\n");
+	fwrite(buf_data(&text), 1, buf_len(&text), stdout);
+	buf_release(&text);
+	if (fflush(stdout) != 0 || ferror(stdout))
+		return fault_errno(why, "cannot write the output");
+	return true;
+}
+
+static bool
+print_sums(const struct ledger_check *check, const struct talk *talk,
+    bool wants_json, struct fault *why)
+{
+	enum table_form form = table_form_for(wants_json);
+	struct slice listed = {buf_data(&talk->listed), buf_len(&talk->listed)};
+
+	return form == TABLE_FOR_PROGRAMS
+	    ? print_json(check, listed, why)
+	    : print_table(ledger_check_sums(check), form, why);
+}
+
 /* --- the command --------------------------------------------------------- */
+
+/* Not even an empty file. */
+static bool
+has_nothing(const struct ledger_check *check, const char *path)
+{
+	struct check_counts n = ledger_check_counts(check);
+	struct stat st;
+
+	return n.segments == 0 && n.findings == 0 &&
+	    (stat(path, &st) != 0 || !S_ISREG(st.st_mode));
+}
+
+/* The one that was named; returns the exit status. */
+static int
+no_ledger(const char *path)
+{
+	fprintf(stderr, "weir ledger: there is no ledger at %s\n", path);
+	return EXIT_NOT_FOUND;
+}
 
 static bool
 may_be_written_to(const char *path)
@@ -172,6 +302,17 @@ read_all(struct ledger_check *check, const char *path, struct fault *why)
 	return true;
 }
 
+static void
+tell_beginning(const struct check_beginning *b)
+{
+	if (b->before > 0)
+		fprintf(stderr,
+		    "The ledger begins with line %" PRIu64
+		    " of writer %s; %" PRIu64
+		    " before it are not here (older files were removed?)\n",
+		    b->seq, b->writer, b->before);
+}
+
 /* Returns the exit status. */
 static int
 sum_up(const struct ledger_check *check, const char *path)
@@ -179,12 +320,13 @@ sum_up(const struct ledger_check *check, const char *path)
 	const struct check_sums *sums = ledger_check_sums(check);
 	struct check_counts n = ledger_check_counts(check);
 
-	if (n.segments == 0) {
+	if (has_nothing(check, path)) {
 		fprintf(stderr,
 		    "There is no ledger at %s yet: `weir serve` makes it.\n",
 		    path);
 		return EXIT_OK;
 	}
+	tell_beginning(ledger_check_beginning(check));
 	fprintf(stderr, "%" PRIu64 " line%s in %zu file%s", sums->lines,
 	    plural(sums->lines), n.segments, plural(n.segments));
 	if (n.remembered > 0)
@@ -205,7 +347,7 @@ static int
 check_ledger(
     const struct request *rq, const char *path, const char *memory_path)
 {
-	struct talk talk = {0};
+	struct talk talk = {.list = json_out_to(&talk.listed)};
 	struct check_query query = {
 	    .path = path,
 	    .memory_path = memory_path,
@@ -228,12 +370,15 @@ check_ledger(
 		    "remembered: %s\n",
 		    why.text);
 	end_file(&talk);
-	if (print_sums(ledger_check_sums(check), rq->wants_json, &why))
+	if (rq->ledger != NULL && has_nothing(check, path))
+		status = no_ledger(path);
+	else if (print_sums(check, &talk, rq->wants_json, &why))
 		status = sum_up(check, path);
 	else
 		fprintf(stderr, "weir ledger: %s\n", why.text);
 out:
 	end_file(&talk);
+	buf_release(&talk.listed);
 	ledger_check_destroy(&check);
 	return status;
 }

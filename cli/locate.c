@@ -130,7 +130,7 @@ command_load_config(const char *given, bool with_secrets, int *exit_status)
 		diagnostics_print(&found, path,
 		    (struct slice){buf_data(&text), buf_len(&text)}, &out);
 		fwrite(buf_data(&out), 1, buf_len(&out), stderr);
-		*exit_status = EXIT_FINDINGS;
+		*exit_status = EXIT_FAILED;
 	}
 	buf_release(&text);
 	buf_release(&out);

@@ -3,6 +3,7 @@
  *
  * One table of commands; help and dispatch come from it.
  */
+#include <errno.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +40,8 @@ static const struct command {
     {"ledger", command_ledger, "check: are all lines there, and right?"},
     {"redis", command_redis,
 	"check | rebuild: the counters that gateways share"},
-    {"help", command_help, "[exit-codes | configuration | errors | ledger]"},
+    {"help", command_help,
+	"COMMAND | exit-codes | configuration | errors | ledger"},
     {"version", command_version, "which version this is"},
 };
 
@@ -75,7 +77,7 @@ print_page(void (*write_page)(struct buf *out))
 static int
 command_help(int argc, char **argv)
 {
-	if (argc < 2) {
+	if (argc < 2 || strcmp(argv[1], "--help") == 0) {
 		print_usage(stdout);
 		return EXIT_OK;
 	}
@@ -96,9 +98,15 @@ command_help(int argc, char **argv)
 		    stdout);
 		return EXIT_OK;
 	}
+	for (size_t i = 0; i < COUNT_OF(commands); i++)
+		if (strcmp(argv[1], commands[i].name) == 0 &&
+		    commands[i].run != command_help &&
+		    commands[i].run != command_version)
+			return commands[i].run(
+			    2, (char *[]){argv[1], "--help", NULL});
 	fprintf(stderr,
 	    "weir: no help on '%s'; there is: exit-codes, "
-	    "configuration, errors, ledger\n",
+	    "configuration, errors, ledger, and each command\n",
 	    argv[1]);
 	return EXIT_USAGE;
 }
@@ -126,6 +134,19 @@ find_command(int argc, char **argv)
 	return 1;
 }
 
+/* What was printed must have arrived; a reader who has gone is none of our
+ * business. */
+static int
+end_output(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	if (errno != EPIPE && status == EXIT_OK)
+		fprintf(stderr, "weir: cannot write the output: %s\n",
+		    strerror(errno));
+	return status == EXIT_OK ? EXIT_FAILED : status;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -149,7 +170,7 @@ main(int argc, char **argv)
 		/* argv becomes: name, then all the others in their order. */
 		memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof *argv);
 		argv[1] = name;
-		return commands[i].run(argc - 1, argv + 1);
+		return end_output(commands[i].run(argc - 1, argv + 1));
 	}
 	fprintf(stderr, "weir: there is no command '%s'\n\n", name);
 	print_usage(stderr);

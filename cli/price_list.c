@@ -42,6 +42,13 @@ static const struct table_column columns[] = {
     [COLUMN_COMPARES] = {"COMPARE", "compares", TABLE_RAW},
 };
 
+/* What is filled in, and from what. */
+struct sheet {
+	struct table *table;
+	enum table_form form;
+	const struct config *config; /* borrowed */
+};
+
 static bool
 is_of(const struct route_config *r, const struct priced_model *m)
 {
@@ -66,13 +73,22 @@ compares(const struct model_config *model, const struct priced_model *m)
 	return is_of(model->compare, m) && !has_route(model, m);
 }
 
+/* A cell of what is a JSON value for programs, and a word in a pipe. */
+static void
+set_raw(const struct sheet *s, size_t column, const char *for_people,
+    const char *in_pipes, const char *json)
+{
+	table_set(s->table, column, for_people,
+	    s->form == TABLE_FOR_PIPES ? in_pipes : json);
+}
+
 /* The models for which `uses` holds. */
 static void
-set_users(struct table *t, size_t column, const struct config *c,
-    const struct priced_model *m,
+set_users(const struct sheet *s, size_t column, const struct priced_model *m,
     bool (*uses)(const struct model_config *, const struct priced_model *))
 {
-	struct buf json = {0}, words = {0};
+	const struct config *c = s->config;
+	struct buf json = {0}, words = {0}, list = {0};
 	struct json_out o = json_out_to(&json);
 
 	json_open(&o, '[');
@@ -82,13 +98,17 @@ set_users(struct table *t, size_t column, const struct config *c,
 		json_string(&o, slice_of(c->models[i].name));
 		buf_printf(&words, "%s%s", buf_len(&words) == 0 ? "" : ", ",
 		    c->models[i].name);
+		buf_printf(&list, "%s%s", buf_len(&list) == 0 ? "" : ",",
+		    c->models[i].name);
 	}
 	json_close(&o, ']');
 	buf_put(&json, "", 1);
 	if (buf_len(&words) == 0)
 		buf_puts(&words, "-");
 	buf_put(&words, "", 1);
-	table_set(t, column, buf_data(&words), buf_data(&json));
+	buf_put(&list, "", 1);
+	set_raw(s, column, buf_data(&words), buf_data(&list), buf_data(&json));
+	buf_release(&list);
 	buf_release(&json);
 	buf_release(&words);
 }
@@ -120,9 +140,10 @@ set_time(struct table *t, const struct price *p)
 }
 
 static void
-add_row(struct table *t, const struct config *c, const struct priced_model *m,
+add_row(const struct sheet *s, const struct priced_model *m,
     const struct price *p, bool is_in_force)
 {
+	struct table *t = s->table;
 	char text[MONEY_TEXT_BYTES];
 
 	table_row(t);
@@ -135,15 +156,17 @@ add_row(struct table *t, const struct config *c, const struct priced_model *m,
 	set_price(t, COLUMN_OUTPUT, p->output_pusd);
 	money_format_plain(text, p->request_pusd);
 	table_set_text(t, COLUMN_REQUEST, text);
-	table_set(t, COLUMN_NOW, is_in_force ? "now" : "-",
-	    is_in_force ? "true" : "false");
-	set_users(t, COLUMN_ROUTES, c, m, has_route);
-	set_users(t, COLUMN_COMPARES, c, m, compares);
+	set_raw(s, COLUMN_NOW, is_in_force ? "now" : "-",
+	    is_in_force ? "now" : "", is_in_force ? "true" : "false");
+	set_users(s, COLUMN_ROUTES, m, has_route);
+	set_users(s, COLUMN_COMPARES, m, compares);
 }
 
 static void
-add_rows(struct table *t, const struct config *c, const struct price_run *r)
+add_rows(const struct sheet *s, const struct price_run *r)
 {
+	const struct config *c = s->config;
+
 	for (size_t i = 0; i < c->priced_model_count; i++) {
 		const struct priced_model *m = &c->priced_models[i];
 		const struct price *now = price_at(&m->list, r->now_ms);
@@ -152,7 +175,7 @@ add_rows(struct table *t, const struct config *c, const struct price_run *r)
 		    strcmp(r->upstream, m->upstream) != 0)
 			continue;
 		for (size_t k = 0; k < m->list.count; k++)
-			add_row(t, c, m, &m->list.prices[k],
+			add_row(s, m, &m->list.prices[k],
 			    &m->list.prices[k] == now);
 	}
 }
@@ -178,7 +201,7 @@ price_run_list(const struct price_run *r)
 	t = table_create(columns, COUNT_OF(columns), form);
 	if (r->given & OPTION_NO_HEADER)
 		table_hide_header(t);
-	add_rows(t, c, r);
+	add_rows(&(struct sheet){t, form, c}, r);
 	if (!table_print(t, stdout, "prices", &why))
 		status = price_fail(EXIT_FAILED, "%s", why.text);
 	if (form == TABLE_FOR_PEOPLE && status == EXIT_OK)

@@ -32,6 +32,7 @@ static const char help[] =
     "  --by LIST         user, model, upstream, key; with commas\n"
     "  --user U, --model M, --upstream S, --key K   count only theirs\n"
     "  --format FORMAT   table (default on a terminal), tsv, json or md\n"
+    "  --json            the same as --format json\n"
     "  --exact           all digits\n"
     "  --no-header       no line of titles\n"
     "  --tz ZONE         where days begin: Europe/Berlin, UTC, local; "
@@ -41,6 +42,7 @@ static const char help[] =
     "  --raw             read all of the ledger, not the kept sums\n"
     "  --ledger FILE     read this ledger instead of the configuration's\n"
     "  -c, --config FILE\n"
+    "  -h, --help\n"
     "\n"
     "A ~ after a number: some of it is an estimate.\n";
 
@@ -232,7 +234,7 @@ take_subject(
 }
 
 /* Durations count back to where a period begins: the first row must not look
- * smaller than it was. */
+ * smaller than it was.  What nobody said counts back from the end. */
 static bool
 take_times(struct request *rq, const struct subject *subject, struct fault *why)
 {
@@ -245,7 +247,10 @@ take_times(struct request *rq, const struct subject *subject, struct fault *why)
 		return false;
 	q->is_utc = s->is_utc;
 	if (s->since == NULL && subject->since_ms != 0) {
-		*since_ms = s->now_ms - subject->since_ms;
+		*since_ms =
+		    (s->now_ms < s->filter.until_ms ? s->now_ms
+						    : s->filter.until_ms) -
+		    subject->since_ms;
 		is_ago = true;
 	} else if (s->since != NULL &&
 	    !when_parse("--since", s->since, s->is_utc, s->now_ms, since_ms,
@@ -301,33 +306,69 @@ wrong:
 	return NULL;
 }
 
+/* Why is it empty?  A longer time is advised only if there is more in it. */
+static void
+tell_empty(const struct request *rq)
+{
+	const struct selection *s = &rq->selection;
+	struct rollup_filter all = ROLLUP_EVERYTHING;
+	struct rollup_filter longer = rq->query.filter;
+	char since[CLOCK_TEXT_BYTES] = "30d";
+	int64_t last_ms;
+
+	all.only[ROLLUP_USER] = longer.only[ROLLUP_USER];
+	if (all.only[ROLLUP_USER] != NULL && !s->is_user_configured &&
+	    report_look_for(s, &all, rq->is_raw, &last_ms) == 0) {
+		selection_tell_no_user(s);
+		return;
+	}
+	fprintf(stderr, "No request in %s fits.", s->ledger);
+	longer.since_ms = INT64_MIN;
+	if (rq->query.filter.since_ms != INT64_MIN &&
+	    report_look_for(s, &longer, rq->is_raw, &last_ms) > 0) {
+		if (last_ms < s->now_ms - 30 * ROLLUP_DAY_MS)
+			clock_format(since, last_ms);
+		fprintf(stderr, "  A longer time: --since %s", since);
+	}
+	fputc('\n', stderr);
+}
+
+/* Tells that it cost too much; by all digits if fewer do not show it. */
+static void
+tell_limit(__int128 cost_pusd, __int128 limit_pusd)
+{
+	char cost[MONEY_TEXT_BYTES], limit[MONEY_TEXT_BYTES];
+
+	money_format_short(cost, cost_pusd);
+	money_format_short(limit, limit_pusd);
+	if (strcmp(cost, limit) != 0) {
+		fprintf(stderr, "It cost %s, more than %s.\n", cost, limit);
+		return;
+	}
+	money_format(cost, cost_pusd);
+	money_format(limit, limit_pusd);
+	fprintf(stderr, "It cost $%s, more than $%s.\n", cost, limit);
+}
+
 /* Says what a reader of the numbers must know.  Returns the exit status. */
 static int
 tell(const struct request *rq, const struct report *r,
     const struct report_found *found)
 {
 	const struct rollup_sums *total = &report_total(r)->sums;
-	const char *path = rq->selection.ledger;
-	char cost[MONEY_TEXT_BYTES], limit[MONEY_TEXT_BYTES];
 
 	if (found->damaged > 0)
 		fprintf(stderr,
 		    "Of the ledger %" PRIu64 " damaged line%s not counted.  "
 		    "weir ledger check\n",
 		    found->damaged, found->damaged == 1 ? " is" : "s are");
-	if (!found->has_ledger)
-		fprintf(stderr,
-		    "There is no ledger at %s yet: `weir serve` makes it.\n",
-		    path);
+	if (!found->has_ledger && !selection_has_ledger(&rq->selection))
+		selection_tell_no_ledger(&rq->selection);
 	else if (total->requests == 0)
-		fprintf(stderr,
-		    "No request in %s fits.  A longer time: --since 30d\n",
-		    path);
+		tell_empty(rq);
 	if (!rq->has_limit || total->cost_pusd <= rq->limit_pusd)
 		return EXIT_OK;
-	money_format_short(cost, total->cost_pusd);
-	money_format_short(limit, rq->limit_pusd);
-	fprintf(stderr, "It cost %s, more than %s.\n", cost, limit);
+	tell_limit(total->cost_pusd, rq->limit_pusd);
 	return EXIT_FINDINGS;
 }
 
@@ -358,6 +399,7 @@ report_on(const struct request *rq)
 	struct report_found found;
 	struct report_look look = {
 	    .query = &rq->query,
+	    .zone = s->zone_name,
 	    .now_ms = s->now_ms,
 	    .form = form_of(rq->format),
 	    .is_exact = rq->is_exact,
@@ -367,7 +409,8 @@ report_on(const struct request *rq)
 	struct fault why;
 
 	if (!report_fill(r, s, rq->is_raw, &found, &why)) {
-		fprintf(stderr, "weir report: %s\n", why.text);
+		fprintf(
+		    stderr, "weir report: %s.  weir ledger check\n", why.text);
 		goto out;
 	}
 	report_finish(r);

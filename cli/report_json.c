@@ -101,6 +101,20 @@ put_row(struct json_out *o, const struct report_query *q,
 	json_close(o, '}');
 }
 
+static void
+put_limit(struct json_out *o, const char *name, int64_t wall_ms)
+{
+	char text[CLOCK_TEXT_BYTES];
+
+	json_key(o, name);
+	if (wall_ms == INT64_MIN || wall_ms == INT64_MAX) {
+		json_null(o);
+		return;
+	}
+	clock_format(text, wall_ms);
+	json_string(o, slice_of(text));
+}
+
 bool
 report_show_json(
     const struct report *r, const struct report_look *look, struct fault *why)
@@ -111,6 +125,9 @@ report_show_json(
 
 	json_open(&o, '{');
 	json_member_int(&o, "schema", 1);
+	put_limit(&o, "since", look->query->filter.since_ms);
+	put_limit(&o, "until", look->query->filter.until_ms);
+	json_member_string(&o, "timezone", slice_of(look->zone));
 	json_key(&o, "rows");
 	json_open(&o, '[');
 	for (size_t i = 0; i < report_row_count(r); i++)

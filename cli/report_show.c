@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/attr.h"
 #include "cli/format.h"
@@ -55,12 +56,24 @@ set_money(const struct cell *c, __int128 pusd, bool is_estimated)
 static void
 set_wait(const struct cell *c, int64_t ms)
 {
-	char shown[CELL_BYTES];
+	char shown[CELL_BYTES], exact[CELL_BYTES];
 
 	if (ms < 0)
 		return;
 	format_wait(shown, ms);
-	table_set_text(c->table, c->column, shown);
+	snprintf(exact, sizeof exact, "%" PRId64, ms);
+	table_set(c->table, c->column, shown, exact);
+}
+
+static void
+set_share(const struct cell *c, uint64_t part, uint64_t whole)
+{
+	char shown[CELL_BYTES], exact[CELL_BYTES];
+
+	if (format_share(shown, part, whole) == NULL)
+		return;
+	snprintf(exact, sizeof exact, "%.4f", (double)part / (double)whole);
+	table_set(c->table, c->column, shown, exact);
 }
 
 static void
@@ -78,11 +91,7 @@ set_input(const struct cell *c, const struct report_row *row)
 static void
 set_cached(const struct cell *c, const struct report_row *row)
 {
-	char shown[CELL_BYTES];
-
-	table_set_text(c->table, c->column,
-	    format_share(
-		shown, row->sums.cached_tokens, row->sums.input_tokens));
+	set_share(c, row->sums.cached_tokens, row->sums.input_tokens);
 }
 
 static void
@@ -94,11 +103,8 @@ set_output(const struct cell *c, const struct report_row *row)
 static void
 set_local(const struct cell *c, const struct report_row *row)
 {
-	char shown[CELL_BYTES];
-
-	table_set_text(c->table, c->column,
-	    format_share(shown, row->sums.local_tokens,
-		row->sums.input_tokens + row->sums.output_tokens));
+	set_share(c, row->sums.local_tokens,
+	    row->sums.input_tokens + row->sums.output_tokens);
 }
 
 static void
@@ -142,7 +148,18 @@ set_cancelled(const struct cell *c, const struct report_row *row)
 	table_set_number(c->table, c->column, (int64_t)row->sums.cancelled);
 }
 
-/* Behind the period and the groups. */
+static void
+set_estimated(const struct cell *c, const struct report_row *row)
+{
+	const struct rollup_sums *s = &row->sums;
+
+	table_set_text(c->table, c->column,
+	    s->estimated + s->estimated_cost + s->estimated_avoided > 0 ? "yes"
+									: "no");
+}
+
+/* Behind the period and the groups.  The last one is for pipes alone: others
+ * see a ~. */
 static const struct {
 	const char *title;
 	void (*set)(const struct cell *c, const struct report_row *row);
@@ -158,6 +175,7 @@ static const struct {
     {"COST", set_cost},
     {"AVOIDED", set_avoided},
     {"CANCELLED", set_cancelled},
+    {"ESTIMATED", set_estimated},
 };
 
 #define COLUMNS_MOST (1 + ROLLUP_NAME_COUNT + COUNT_OF(numbers))
@@ -175,9 +193,16 @@ static const char *const group_titles[] = {
 };
 
 static size_t
-name_columns(
-    const struct report_query *q, struct table_column columns[COLUMNS_MOST])
+number_count(const struct report_look *look)
 {
+	return COUNT_OF(numbers) - (look->form == TABLE_FOR_PIPES ? 0 : 1);
+}
+
+static size_t
+name_columns(
+    const struct report_look *look, struct table_column columns[COLUMNS_MOST])
+{
+	const struct report_query *q = look->query;
 	size_t n = 0;
 
 	if (q->period != REPORT_ALL)
@@ -186,7 +211,7 @@ name_columns(
 	for (size_t i = 0; i < q->by_count; i++)
 		columns[n++] = (struct table_column){
 		    group_titles[q->by[i]], NULL, TABLE_TEXT};
-	for (size_t i = 0; i < COUNT_OF(numbers); i++)
+	for (size_t i = 0; i < number_count(look); i++)
 		columns[n++] =
 		    (struct table_column){numbers[i].title, NULL, TABLE_NUMBER};
 	return n;
@@ -203,16 +228,21 @@ split_time(const struct report_query *q, int64_t wall_ms, struct tm *tm)
 		localtime_r(&t, tm);
 }
 
-/* Hours of one day need no date. */
+/* Hours of today need no date, for who looks at them now: what goes to a file
+ * or a mail is read on another day. */
 static bool
-is_one_day(const struct report *r, const struct report_query *q)
+is_today(const struct report *r, const struct report_look *look)
 {
 	size_t count = report_row_count(r);
-	struct tm first, last;
+	struct tm first, last, now;
 
-	split_time(q, report_row(r, 0)->start_ms, &first);
-	split_time(q, report_row(r, count - 1)->start_ms, &last);
-	return first.tm_year == last.tm_year && first.tm_yday == last.tm_yday;
+	if (look->form != TABLE_FOR_PEOPLE || !isatty(STDOUT_FILENO))
+		return false;
+	split_time(look->query, report_row(r, 0)->start_ms, &first);
+	split_time(look->query, report_row(r, count - 1)->start_ms, &last);
+	split_time(look->query, look->now_ms, &now);
+	return first.tm_year == now.tm_year && first.tm_yday == now.tm_yday &&
+	    last.tm_year == now.tm_year && last.tm_yday == now.tm_yday;
 }
 
 static void
@@ -246,7 +276,7 @@ static void
 set_numbers(struct table *t, size_t column, const struct report_look *look,
     const struct report_row *row)
 {
-	for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+	for (size_t i = 0; i < number_count(look); i++) {
 		struct cell c = {t, column, look->is_exact};
 
 		numbers[i].set(&c, row);
@@ -260,7 +290,7 @@ fill_table(
 {
 	const struct report_query *q = look->query;
 	size_t at = q->period == REPORT_ALL ? 0 : 1, count;
-	bool is_day_known = is_one_day(r, q);
+	bool is_day_known = is_today(r, look);
 
 	count = report_row_count(r);
 	for (size_t i = 0; i < count; i++) {
@@ -313,7 +343,7 @@ show_table(
     const struct report *r, const struct report_look *look, struct fault *why)
 {
 	struct table_column columns[COLUMNS_MOST];
-	size_t count = name_columns(look->query, columns);
+	size_t count = name_columns(look, columns);
 	struct table *t = table_create(columns, count, look->form);
 	bool ok;
 

@@ -13,6 +13,7 @@
 
 struct report_look {
 	const struct report_query *query; /* borrowed */
+	const char *zone;                 /* its name; borrowed */
 	int64_t now_ms;
 	enum table_form form;
 	bool is_exact; /* people get all digits, too */
@@ -24,6 +25,7 @@ struct report_look {
 MUST_CHECK bool report_show(
     const struct report *r, const struct report_look *look, struct fault *why);
 
-/* The JSON alone: {"schema":1,"rows":[{…},…],"total":{…}}. */
+/* The JSON alone: {"schema":1,"since":…,"until":…,"timezone":…,
+ * "rows":[{…},…],"total":{…}}; a time that was not limited is null. */
 MUST_CHECK bool report_show_json(
     const struct report *r, const struct report_look *look, struct fault *why);

@@ -134,6 +134,34 @@ report_fill(struct report *r, const struct selection *s, bool is_raw,
 	return fill_raw(r, s, found, why);
 }
 
+uint64_t
+report_look_for(const struct selection *s, const struct rollup_filter *f,
+    bool is_raw, int64_t *last_ms)
+{
+	struct report_query q = {
+	    .period = REPORT_ALL, .is_utc = true, .filter = *f};
+	struct report *r = report_create(&q);
+	struct report_raw_options o = {0};
+	enum report_stored stored = REPORT_NOT_STORED;
+	struct report_raw_found raw;
+	uint64_t damaged, requests = 0;
+	struct fault why;
+
+	if (!is_raw && s->state_dir != NULL && is_quarter(f->since_ms) &&
+	    is_quarter(f->until_ms))
+		stored = report_stored(
+		    r, s->state_dir, s->ledger, NULL, NULL, &damaged, &why);
+	if (stored == REPORT_STORED ||
+	    (stored == REPORT_NOT_STORED &&
+		report_raw(r, s->ledger, &o, &raw, &why))) {
+		report_finish(r);
+		requests = report_total(r)->sums.requests;
+		*last_ms = report_total(r)->sums.last_ms;
+	}
+	report_destroy(&r);
+	return requests;
+}
+
 int
 report_rebuild(const struct selection *s)
 {
@@ -151,15 +179,20 @@ report_rebuild(const struct selection *s)
 		return EXIT_USAGE;
 	}
 	if (!rollup_rebuild(&o, &done, &why)) {
-		fprintf(stderr, "weir report rebuild: %s\n", why.text);
+		fprintf(stderr,
+		    "weir report rebuild: %s\n"
+		    "If a gateway runs, stop it first: it keeps the sums.  "
+		    "Beside it: weir report --raw\n",
+		    why.text);
 		return EXIT_FAILED;
 	}
 	fprintf(stderr,
-	    "Counted %" PRIu64 " lines of the ledger into %zu months.\n",
-	    done.lines, done.months);
+	    "Counted %" PRIu64 " line%s of the ledger into %zu month%s.\n",
+	    done.lines, done.lines == 1 ? "" : "s", done.months,
+	    done.months == 1 ? "" : "s");
 	if (done.kept_quarters > 0)
 		fprintf(stderr,
-		    "Kept %zu quarters of an hour whose segments are gone.\n",
-		    done.kept_quarters);
+		    "Kept %zu quarter%s of an hour whose segments are gone.\n",
+		    done.kept_quarters, done.kept_quarters == 1 ? "" : "s");
 	return EXIT_OK;
 }

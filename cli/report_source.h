@@ -25,5 +25,11 @@ struct report_found {
 MUST_CHECK bool report_fill(struct report *r, const struct selection *s,
     bool is_raw, struct report_found *found, struct fault *why);
 
+/* How many requests a filter would find, and in *last_ms when the last of them
+ * came.  Reads as report_fill() does, but tells nobody anything; 0 if it cannot
+ * be read. */
+uint64_t report_look_for(const struct selection *s,
+    const struct rollup_filter *f, bool is_raw, int64_t *last_ms);
+
 /* Makes the rollups anew; returns the exit status. */
 int report_rebuild(const struct selection *s);

@@ -1,11 +1,14 @@
 #include "cli/selection.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "cli/locate.h"
 #include "cli/when.h"
+#include "metering/ledger/ledger_segments.h"
 
 #include "base/banned.h"
 
@@ -20,7 +23,9 @@ selection_release(struct selection *s)
 {
 	free(s->ledger);
 	free(s->state_dir);
-	s->ledger = s->state_dir = NULL;
+	free(s->in_config);
+	free(s->zone_name);
+	s->ledger = s->state_dir = s->in_config = s->zone_name = NULL;
 }
 
 bool
@@ -62,31 +67,69 @@ selection_take(struct selection *s, int option, const char *value)
 }
 
 bool
+selection_has_ledger(const struct selection *s)
+{
+	struct segments *all;
+	struct fault ignored;
+	bool has;
+
+	if (access(s->ledger, F_OK) == 0 ||
+	    (errno != ENOENT && errno != ENOTDIR))
+		return true; /* who reads it will say what is wrong with it */
+	all = segments_list(s->ledger, &ignored);
+	has = all != NULL && segments_count(all) > 0;
+	segments_destroy(&all);
+	return has;
+}
+
+static bool
+take_given_ledger(struct selection *s, const char *command, int *status)
+{
+	s->ledger = xstrdup(s->given_ledger);
+	if (selection_has_ledger(s))
+		return true;
+	fprintf(
+	    stderr, "weir %s: there is no ledger at %s\n", command, s->ledger);
+	*status = EXIT_NOT_FOUND;
+	return false;
+}
+
+static bool
+take_config(struct selection *s, int *status)
+{
+	struct config *config = command_load_config(s->config, false, status);
+	const char *user = s->filter.only[ROLLUP_USER];
+
+	if (config == NULL)
+		return false;
+	s->ledger = xstrdup(config->ledger.path);
+	s->state_dir = xstrdup(config->server.state_dir);
+	s->in_config = xstrdup(config->path);
+	if (config->server.timezone != NULL)
+		s->zone_name = xstrdup(config->server.timezone);
+	s->is_user_configured =
+	    user != NULL && config_user(config, slice_of(user)) != NULL;
+	config_unref(&config);
+	return true;
+}
+
+bool
 selection_locate(struct selection *s, const char *command, int *status)
 {
-	struct config *config = NULL;
-	const char *zone = s->zone;
 	struct fault why;
-	bool ok;
 
-	if (s->given_ledger != NULL) {
-		s->ledger = xstrdup(s->given_ledger);
-	} else {
-		config = command_load_config(s->config, false, status);
-		if (config == NULL)
-			return false;
-		s->ledger = xstrdup(config->ledger.path);
-		s->state_dir = xstrdup(config->server.state_dir);
-		if (zone == NULL)
-			zone = config->server.timezone;
+	if (s->given_ledger != NULL ? !take_given_ledger(s, command, status)
+				    : !take_config(s, status))
+		return false;
+	if (s->zone != NULL || s->zone_name == NULL) {
+		free(s->zone_name);
+		s->zone_name = xstrdup(s->zone != NULL ? s->zone : "UTC");
 	}
-	ok = zone_use(zone == NULL ? "UTC" : zone, &s->is_utc, &why);
-	if (!ok) {
-		fprintf(stderr, "weir %s: %s\n", command, why.text);
-		*status = EXIT_USAGE;
-	}
-	config_unref(&config);
-	return ok;
+	if (zone_use(s->zone_name, &s->is_utc, &why))
+		return true;
+	fprintf(stderr, "weir %s: %s\n", command, why.text);
+	*status = EXIT_USAGE;
+	return false;
 }
 
 bool
@@ -109,5 +152,29 @@ selection_set_times(struct selection *s, int64_t step_ms, struct fault *why)
 		return false;
 	if (is_ago)
 		f->until_ms = rollup_start(step_ms, f->until_ms);
+	if (f->since_ms > f->until_ms)
+		return fault_set(why, "--since %s is later than --until %s",
+		    s->since, s->until);
 	return true;
+}
+
+void
+selection_tell_no_ledger(const struct selection *s)
+{
+	fprintf(stderr,
+	    "There is no ledger at %s yet: `weir serve` makes it.\n",
+	    s->ledger);
+}
+
+void
+selection_tell_no_user(const struct selection *s)
+{
+	const char *user = s->filter.only[ROLLUP_USER];
+
+	if (s->in_config != NULL)
+		fprintf(stderr, "There is no user %s in %s or in %s.\n", user,
+		    s->in_config, s->ledger);
+	else
+		fprintf(
+		    stderr, "There is no user %s in %s.\n", user, s->ledger);
 }

@@ -47,6 +47,9 @@ struct selection {
 	bool is_utc;     /* the zone; else the process's */
 	char *ledger;    /* owned; the current file */
 	char *state_dir; /* owned; NULL: --ledger was given */
+	char *in_config; /* owned; the configuration's path; as state_dir */
+	char *zone_name; /* owned; as it was given or configured */
+	bool is_user_configured; /* --user, if it was given */
 };
 
 /* Nothing is chosen, all is selected. */
@@ -57,12 +60,22 @@ void selection_release(struct selection *s);
 bool selection_take(struct selection *s, int option, const char *value);
 
 /* Finds the ledger (--ledger, else the configuration's) and the zone (--tz,
- * else the configuration's), which becomes the process's.  False when that is
- * told and *status set. */
+ * else the configuration's), which becomes the process's.  A ledger that was
+ * named by --ledger must be there.  False when that is told and *status set. */
 MUST_CHECK bool selection_locate(
     struct selection *s, const char *command, int *status);
 
 /* After selection_locate(): puts --since and --until into the filter, durations
- * being counted back to a whole multiple of `step_ms`. */
+ * being counted back to a whole multiple of `step_ms`.  False with the reason
+ * if one is no time, or they are the wrong way round. */
 MUST_CHECK bool selection_set_times(
     struct selection *s, int64_t step_ms, struct fault *why);
+
+/* Whether the ledger has a file, be it the current or a closed one. */
+bool selection_has_ledger(const struct selection *s);
+
+/* Says on stderr that the ledger is not there yet. */
+void selection_tell_no_ledger(const struct selection *s);
+
+/* Says on stderr that neither configuration nor ledger knows --user. */
+void selection_tell_no_user(const struct selection *s);

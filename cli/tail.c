@@ -34,7 +34,8 @@ static const char help[] =
     "\n"
     "Usage: weir tail [-n 20]\n"
     "\n"
-    "  -n N              begin with the last N that fit; default: 10\n"
+    "  -n N              begin with the last N that fit; default: 10, with\n"
+    "                    --since all\n"
     "  --since WHEN      begin with what arrived since: 10m, 2026-11-01\n"
     "  --user U, --model M, --upstream S, --key K   only theirs\n"
     "  --errors          only what did not end well\n"
@@ -44,6 +45,7 @@ static const char help[] =
     "  --tz ZONE         of the times; default: server.timezone\n"
     "  --ledger FILE     read this ledger instead of the configuration's\n"
     "  -c, --config FILE\n"
+    "  -h, --help\n"
     "\n"
     "A ~ after a number: it is an estimate.  A * after an upstream: another\n"
     "one was tried before.  What was said is in no ledger and not shown.\n";
@@ -70,11 +72,13 @@ struct tail {
 	struct selection selection;
 	struct tail_look look;
 	bool only_errors, is_once, wants_json, has_header;
+	bool is_limited; /* -n was given */
 	uint64_t lines;
 	struct ledger_reader *reader; /* owned */
 	char **last; /* owned; a ring of `lines` texts, each owned or NULL */
 	uint64_t found;
 	struct ledger_view view;
+	int write_errno; /* of the first write that failed; 0: none did */
 };
 
 static volatile sig_atomic_t is_interrupted;
@@ -84,6 +88,37 @@ on_interrupt(int signal_number)
 {
 	(void)signal_number;
 	is_interrupted = 1;
+}
+
+/* --- output -------------------------------------------------------------- */
+
+static void
+show(struct tail *t, struct slice line)
+{
+	tail_show_line(&t->look, &t->view, line);
+	if (ferror(stdout) && t->write_errno == 0)
+		t->write_errno = errno;
+}
+
+/* False if stdout takes no more. */
+static bool
+flush(struct tail *t)
+{
+	if (fflush(stdout) != 0 && t->write_errno == 0)
+		t->write_errno = errno;
+	return t->write_errno == 0;
+}
+
+/* The status when stdout takes no more.  A reader who has enough is none of our
+ * business. */
+static int
+write_failed(const struct tail *t)
+{
+	if (t->write_errno == EPIPE)
+		return EXIT_OK;
+	fprintf(stderr, "weir tail: cannot write the output: %s\n",
+	    strerror(t->write_errno));
+	return EXIT_FAILED;
 }
 
 /* --- which lines --------------------------------------------------------- */
@@ -98,12 +133,6 @@ is_wanted(struct tail *t, struct slice line)
 	    rollup_filter_takes_line(f, &t->view) &&
 	    (!t->only_errors || !slice_is(t->view.end, "ok") ||
 		t->view.status >= 400);
-}
-
-static void
-show(struct tail *t, struct slice line)
-{
-	tail_show_line(&t->look, &t->view, line);
 }
 
 /* The first byte behind a newline, from `offset` on; SIZE_MAX if there is none
@@ -216,6 +245,18 @@ begin_with_last(struct tail *t, struct fault *why)
 	return true;
 }
 
+/* From --since on all of them, or the last if -n limits them. */
+static bool
+begin_with_since(struct tail *t, struct fault *why)
+{
+	t->reader = ledger_reader_open(t->selection.ledger, NULL, NULL, why);
+	if (t->reader == NULL || (t->is_limited && !collect(t, why)))
+		return false;
+	if (t->is_limited)
+		show_collected(t);
+	return true;
+}
+
 /* --- following ----------------------------------------------------------- */
 
 /* Shows what has come.  False if stdout takes no more. */
@@ -224,9 +265,9 @@ show_new(struct tail *t)
 {
 	struct ledger_place at;
 	struct slice line;
-	struct fault why;
+	struct fault why = {0};
 
-	while (!is_interrupted &&
+	while (!is_interrupted && t->write_errno == 0 &&
 	    ledger_reader_next(t->reader, &line, &at, &why)) {
 		if (is_wanted(t, line))
 			show(t, line);
@@ -234,7 +275,7 @@ show_new(struct tail *t)
 	}
 	if (!is_interrupted && why.text[0] != '\0')
 		fprintf(stderr, "weir tail: %s\n", why.text);
-	return fflush(stdout) == 0;
+	return flush(t);
 }
 
 /* Waits a moment; false if nobody reads stdout any more. */
@@ -255,6 +296,8 @@ follow(struct tail *t)
 	sigaction(SIGINT, &act, NULL);
 	while (!is_interrupted && show_new(t) && wait_a_moment())
 		t->look.now_ms = clock_wall_ms();
+	if (t->write_errno != 0)
+		return write_failed(t);
 	return is_interrupted ? EXIT_INTERRUPTED : EXIT_OK;
 }
 
@@ -266,20 +309,17 @@ run(struct tail *t)
 
 	if (t->has_header && t->look.form != TABLE_FOR_PROGRAMS)
 		tail_show_header(&t->look);
-	if (t->selection.since != NULL) {
-		t->reader =
-		    ledger_reader_open(t->selection.ledger, NULL, NULL, &why);
-		ok = t->reader != NULL;
-	} else {
-		ok = begin_with_last(t, &why);
-	}
+	if (!selection_has_ledger(&t->selection))
+		selection_tell_no_ledger(&t->selection);
+	ok = t->selection.since != NULL ? begin_with_since(t, &why)
+					: begin_with_last(t, &why);
 	if (!ok) {
 		fprintf(stderr, "weir tail: %s\n", why.text);
 		return EXIT_FAILED;
 	}
 	if (!t->is_once)
 		return follow(t);
-	return show_new(t) ? EXIT_OK : EXIT_FAILED;
+	return show_new(t) ? EXIT_OK : write_failed(t);
 }
 
 /* --- the command --------------------------------------------------------- */
@@ -287,8 +327,10 @@ run(struct tail *t)
 static bool
 take_option(struct tail *t, int option, const char *value)
 {
-	if (option == 'n')
+	if (option == 'n') {
+		t->is_limited = true;
 		return text_to_u64(slice_of(value), LINES_MOST, &t->lines);
+	}
 	if (selection_take(&t->selection, option, value))
 		return true;
 	switch ((enum flag)option) {

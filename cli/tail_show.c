@@ -216,28 +216,41 @@ set_end(struct row *r)
 	set_text(r, r->v->end);
 }
 
-/* A negative width is left-aligned; people get the first `TIME` as when it
- * came, the second as how long it took. */
+static void
+set_usage_source(struct row *r)
+{
+	set_text(r, r->v->usage_source);
+}
+
+/* A negative width is left-aligned.  The last column is for pipes alone: people
+ * see a ~. */
 static const struct {
-	const char *title, *title_in_pipes;
+	const char *title;
 	int width;
 	void (*set)(struct row *r);
 } columns[] = {
-    {"TIME", "TIME", -11, set_when},
-    {"ID", "ID", -10, set_id},
-    {"USER", "USER", -10, set_user},
-    {"MODEL", "MODEL", -14, set_model},
-    {"UPSTREAM", "UPSTREAM", -14, set_upstream},
-    {"CODE", "CODE", 4, set_code},
-    {"INPUT", "INPUT", 7, set_input},
-    {"CACHED", "CACHED", 7, set_cached},
-    {"OUTPUT", "OUTPUT", 7, set_output},
-    {"TTFT", "TTFT_MS", 7, set_ttft},
-    {"TOK/S", "TOK/S", 6, set_speed},
-    {"TIME", "DURATION_MS", 7, set_duration},
-    {"COST", "COST", 8, set_cost},
-    {"END", "END", -1, set_end},
+    {"TIME", -11, set_when},
+    {"ID", -10, set_id},
+    {"USER", -10, set_user},
+    {"MODEL", -14, set_model},
+    {"UPSTREAM", -14, set_upstream},
+    {"CODE", 4, set_code},
+    {"INPUT", 7, set_input},
+    {"CACHED", 7, set_cached},
+    {"OUTPUT", 7, set_output},
+    {"TTFT", 7, set_ttft},
+    {"TOK/S", 6, set_speed},
+    {"TOOK", 7, set_duration},
+    {"COST", 8, set_cost},
+    {"END", -1, set_end},
+    {"USAGE_SOURCE", -1, set_usage_source},
 };
+
+static size_t
+column_count(const struct tail_look *look)
+{
+	return COUNT_OF(columns) - (look->form == TABLE_FOR_PEOPLE ? 1 : 0);
+}
 
 /* Columns of a terminal that a text takes. */
 static int
@@ -266,13 +279,12 @@ put_cell(const char *text, int width)
 void
 tail_show_header(const struct tail_look *look)
 {
-	for (size_t i = 0; i < COUNT_OF(columns); i++) {
+	for (size_t i = 0; i < column_count(look); i++) {
 		if (look->form == TABLE_FOR_PEOPLE) {
 			put_cell(columns[i].title, columns[i].width);
 			fputs("  ", stdout);
 		} else {
-			printf("%s%s", i == 0 ? "" : "\t",
-			    columns[i].title_in_pipes);
+			printf("%s%s", i == 0 ? "" : "\t", columns[i].title);
 		}
 	}
 	putchar('\n');
@@ -304,7 +316,7 @@ tail_show_line(const struct tail_look *look, const struct ledger_view *v,
 		putchar('\n');
 		return;
 	}
-	for (size_t i = 0; i < COUNT_OF(columns); i++) {
+	for (size_t i = 0; i < column_count(look); i++) {
 		r.text[0] = '\0';
 		columns[i].set(&r);
 		if (r.text[0] == '\0')

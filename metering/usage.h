@@ -14,7 +14,9 @@
 
 /* Where the numbers of a ledger line come from.  name, help */
 #define USAGE_SOURCES(X)                                                \
-	X(NONE, "none", "refused before any upstream was asked")        \
+	X(NONE, "none",                                                 \
+	    "nothing was counted: refused, an error without usage, or " \
+	    "count_tokens")                                             \
 	X(ESTIMATED, "estimated", "from the bytes seen: no usage came") \
 	X(RUNNING, "running", "the last running count before the end")  \
 	X(TIMINGS, "timings", "from the server's timings")              \

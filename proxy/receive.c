@@ -50,6 +50,7 @@ static const struct endpoint endpoints[] = {
     {"/api/v1/auth/key", PLACE_KEY, API_COUNT},
     {"/v1/usage", PLACE_USAGE, API_COUNT},
     {"/healthz", PLACE_HEALTH, API_COUNT},
+    {"/health", PLACE_HEALTH, API_COUNT},
     {"/readyz", PLACE_READY, API_COUNT},
     {"/", PLACE_ROOT, API_COUNT},
 };

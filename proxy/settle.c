@@ -190,12 +190,13 @@ fill_line(struct exchange *x, const char *end, struct ledger_line *line)
 	line->stream = x->facts.is_stream;
 	line->status = x->status;
 	line->end = end;
-	line->ttft_ms = x->content_ns == 0 || x->status >= 300
-	    ? -1
+	line->ttft_ms =
+	    x->content_ns == 0 || x->status >= 300 || !api_may_stream(x->api)
+	    ? -1 /* no token came */
 	    : ms_since_arrival(x, x->content_ns);
 	line->bytes_in = (int64_t)x->body_len;
 	line->bytes_out = (int64_t)x->bytes_out;
-	if (x->has_rest)
+	if (x->has_rest && x->client != NULL)
 		line->bytes_out += (int64_t)buf_len(&x->relay.held);
 	line->client = x->user_agent;
 	line->client_request_id = x->client_request_id;

@@ -45,6 +45,31 @@ check_memory_copy(struct check_memory *m, const struct checked_segment *from)
 	check_memory_add(m, &one);
 }
 
+static bool
+is_gone(const struct segments *list, const struct segment_id *id)
+{
+	bool has_older = false;
+
+	for (size_t i = 0; i < segments_count(list); i++) {
+		const struct segment *s = segments_at(list, i);
+		int order = segment_id_compare(&s->id, id);
+
+		if (order == 0)
+			return false;
+		has_older |= order < 0 && s->id.writer[0] != '\0';
+	}
+	return has_older;
+}
+
+size_t
+check_memory_next_gone(
+    const struct check_memory *m, const struct segments *list, size_t i)
+{
+	while (i < m->count && !is_gone(list, &m->items[i].id))
+		i++;
+	return i;
+}
+
 static void
 put_uint(struct json_out *o, const char *name, uint64_t n)
 {

@@ -48,6 +48,11 @@ void check_memory_add(struct check_memory *m, struct checked_segment *one);
 void check_memory_copy(
     struct check_memory *m, const struct checked_segment *from);
 
+/* Which entry is the first, from `i` on, whose segment is gone while an older
+ * one is there: only the oldest ones may be removed.  `count` if none is. */
+size_t check_memory_next_gone(
+    const struct check_memory *m, const struct segments *list, size_t i);
+
 /* Replaces the file. */
 MUST_CHECK bool check_memory_save(
     const struct check_memory *m, const char *path, struct fault *why);

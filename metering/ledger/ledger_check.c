@@ -1,12 +1,16 @@
 #include "metering/ledger/ledger_check.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <openssl/evp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "metering/ledger/check_line.h"
@@ -20,6 +24,11 @@
 /* How often files may be renamed under us while one is opened. */
 #define OPEN_TRIES 16
 
+/* So many lines may be missing where a file could not be read to its end. */
+#define ANY_NUMBER UINT64_MAX
+
+#define EMPTY "it is empty: what stood in it is lost"
+
 struct ledger_check {
 	struct check_query query;
 	struct segments *list;         /* owned */
@@ -30,18 +39,26 @@ struct ledger_check {
 	uint64_t *last_seq; /* owned; of each writer, 0: none */
 	size_t last_seq_room;
 	bool has_begun; /* some writer has, with 1 */
+	struct check_beginning beginning;
 
 	/* The segment that is read. */
 	const struct segment *segment; /* borrowed: from `list` */
 	struct segment_lines *lines;   /* owned; NULL: none is */
 	struct check_sums segment_sums;
 	uint64_t number;  /* of the line that was read last */
-	uint64_t damaged; /* lines since the last good one */
+	uint64_t damaged; /* lines since the last good one; or ANY_NUMBER */
 	uint64_t findings_before;
 	EVP_MD_CTX *hash; /* owned; of its text */
 	uint64_t text_size;
 	struct ledger_view view;
 };
+
+static void
+tell(struct ledger_check *c, const char *path, uint64_t line, const char *text)
+{
+	c->counts.findings++;
+	c->query.on_finding(c->query.arg, path, line, text);
+}
 
 static void found(struct ledger_check *c, uint64_t line, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
@@ -55,8 +72,23 @@ found(struct ledger_check *c, uint64_t line, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	c->counts.findings++;
-	c->query.on_finding(c->query.arg, c->segment->path, line, text);
+	tell(c, c->segment->path, line, text);
+}
+
+/* The segment, or the rest of it, cannot be read.  The reason names the file,
+ * as the finding does already. */
+static void
+found_unreadable(struct ledger_check *c, const struct fault *why)
+{
+	const char *path = c->segment->path;
+	const char *at = strstr(why->text, path);
+
+	if (at == NULL)
+		found(c, 0, "%s", why->text);
+	else
+		found(c, 0, "%.*sit%s", (int)(at - why->text), why->text,
+		    at + strlen(path));
+	c->damaged = ANY_NUMBER;
 }
 
 /* --- the sequence -------------------------------------------------------- */
@@ -87,6 +119,19 @@ may_go_on(const struct ledger_check *c)
 	return !c->has_begun && c->segment == segments_at(c->list, 0);
 }
 
+/* The first good line of all: what was before it?  What was damaged was told,
+ * and a gap behind a first segment without a good line is. */
+static void
+begin_sequence(struct ledger_check *c, struct slice writer, uint64_t first)
+{
+	struct check_beginning *b = &c->beginning;
+
+	memcpy(b->writer, writer.p, ULID_CHARS);
+	b->seq = first;
+	if (may_go_on(c) && first - 1 > c->damaged)
+		b->before = first - 1 - c->damaged;
+}
+
 /* Numbers from `first` to `last` come at that line.  As many as lines were
  * damaged before it may be missing: those were told. */
 static void
@@ -97,6 +142,8 @@ follow_sequence(struct ledger_check *c, struct slice writer, uint64_t first,
 	bool is_lost =
 	    first - wanted > c->damaged && (*seen > 0 || !may_go_on(c));
 
+	if (c->beginning.seq == 0)
+		begin_sequence(c, writer, first);
 	if (first < wanted)
 		found(c, line,
 		    "line %" PRIu64 " of writer %.*s comes again, after its "
@@ -124,7 +171,8 @@ check_line(struct ledger_check *c, struct slice line)
 	c->number++;
 	if (!ledger_view_read(&c->view, line, &why)) {
 		found(c, c->number, "%s", why.text);
-		c->damaged++;
+		if (c->damaged < ANY_NUMBER)
+			c->damaged++;
 		return;
 	}
 	follow_sequence(c, c->view.writer, c->view.seq, c->view.seq, c->number);
@@ -149,7 +197,7 @@ check_lines(struct ledger_check *c)
 			return true;
 		case LINES_FAILED:
 		case LINES_CUT:
-			found(c, 0, "%s", why.text);
+			found_unreadable(c, &why);
 			return false;
 		}
 	}
@@ -201,24 +249,36 @@ has_same_text(const struct checked_segment *a, const struct checked_segment *b)
 	    memcmp(a->hash, b->hash, sizeof a->hash) == 0;
 }
 
+/* What is known of a segment that cannot be compared with it now. */
+static void
+keep_memory(struct ledger_check *c, const struct checked_segment *before)
+{
+	if (before != NULL)
+		check_memory_copy(&c->good, before);
+}
+
 /* A closed segment was read to its end.  It is remembered if it is good, and
  * final: another one stands behind it.  What has changed since it was found
  * good is told again each time, until the memory is removed. */
 static void
-remember(struct ledger_check *c, bool is_last)
+end_closed(
+    struct ledger_check *c, const struct checked_segment *before, bool is_last)
 {
-	const struct checked_segment *before =
-	    check_memory_find(&c->old, &c->segment->id);
-	struct checked_segment now = describe(c);
+	struct checked_segment now;
 
+	if (segment_lines_rest(c->lines).len > 0)
+		check_line(c, segment_lines_take_rest(c->lines));
+	now = describe(c);
 	if (before != NULL && !has_same_text(before, &now)) {
 		found(c, 0,
 		    "it is no longer what it was when it was checked before; "
 		    "if somebody meant to change it, remove %s",
 		    c->query.memory_path);
-		check_memory_copy(&c->good, before);
+		keep_memory(c, before);
 		return;
 	}
+	if (c->text_size == 0) /* an empty one, gzipped */
+		found(c, 0, EMPTY);
 	if (is_last || c->counts.findings > c->findings_before)
 		return;
 	now.sums = c->segment_sums;
@@ -292,19 +352,140 @@ check_segment(struct ledger_check *c, bool is_last)
 	if (!open_segment(c, &why)) {
 		if (errno == ENOENT)
 			return false;
-		found(c, 0, "%s", why.text);
+		found_unreadable(c, &why);
+		keep_memory(c, before);
 		return true;
 	}
 	if (!c->segment->is_current)
 		segment_lines_watch(c->lines, on_text, c);
-	if (check_lines(c) && c->segment->is_current)
+	if (!check_lines(c))
+		keep_memory(c, before);
+	else if (c->segment->is_current)
 		return true; /* it stays open: more may come */
-	if (segment_lines_rest(c->lines).len > 0)
-		check_line(c, segment_lines_take_rest(c->lines));
-	if (!c->segment->is_current)
-		remember(c, is_last);
+	else
+		end_closed(c, before, is_last);
 	end_segment(c);
 	return true;
+}
+
+/* --- what is not there any more ------------------------------------------ */
+
+/* While a file is renamed or gzipped, one look at the folder can miss it. */
+static bool
+list_all(struct ledger_check *c, struct fault *why)
+{
+	c->list = segments_list(c->query.path, why);
+	if (c->list != NULL &&
+	    check_memory_next_gone(&c->old, c->list, 0) < c->old.count) {
+		segments_destroy(&c->list);
+		c->list = segments_list(c->query.path, why);
+	}
+	return c->list != NULL;
+}
+
+/* Told again each time, until the memory is removed, or what is older is. */
+static void
+find_gone(struct ledger_check *c)
+{
+	char text[FAULT_TEXT_BYTES];
+
+	for (size_t i = check_memory_next_gone(&c->old, c->list, 0);
+	     i < c->old.count;
+	     i = check_memory_next_gone(&c->old, c->list, i + 1)) {
+		const struct checked_segment *gone = &c->old.items[i];
+
+		snprintf(text, sizeof text,
+		    "the closed file that began with line %" PRIu64
+		    " of writer %s (%" PRIu64 " line%s) was checked before "
+		    "and is gone; if somebody meant to remove it, remove %s",
+		    gone->id.seq, gone->id.writer, gone->sums.lines,
+		    gone->sums.lines == 1 ? "" : "s", c->query.memory_path);
+		tell(c, c->query.path, 0, text);
+		check_memory_copy(&c->good, gone);
+	}
+}
+
+/* Moves *at behind `text`, if that stands there. */
+static bool
+pass(const char **at, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (strncmp(*at, text, len) != 0)
+		return false;
+	*at += len;
+	return true;
+}
+
+/* usage.jsonl.1, usage.jsonl-20261121, usage-20261121-001.jsonl, also with .gz
+ * behind: a mark of digits before the extension, or behind it. */
+static bool
+is_closed_name(const char *name, const char *stem, const char *extension)
+{
+	bool is_marked, is_behind;
+
+	if (!pass(&name, stem))
+		return false;
+	is_behind = pass(&name, extension);
+	is_marked =
+	    (*name == '.' || *name == '-') && name[1] >= '0' && name[1] <= '9';
+	if (is_marked)
+		name += 1 + strspn(name + 1, "0123456789-");
+	if (!is_behind && !pass(&name, extension))
+		return false;
+	(void)pass(&name, ".gz");
+	return is_marked && *name == '\0';
+}
+
+/* gzip(1) begins with an empty file beside the plain one. */
+static bool
+is_in_the_making(const char *path)
+{
+	size_t len = strlen(path) - (sizeof ".gz" - 1);
+	char *plain = xstrndup(path, len);
+	bool has_plain =
+	    strcmp(path + len, ".gz") == 0 && access(plain, F_OK) == 0;
+
+	free(plain);
+	return has_plain;
+}
+
+static void
+tell_if_empty(struct ledger_check *c, const char *folder, const char *name)
+{
+	char *path = xasprintf("%s/%s", folder, name);
+	struct stat st;
+
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0 &&
+	    !is_in_the_making(path))
+		tell(c, path, 0, EMPTY);
+	free(path);
+}
+
+/* Empty files are no segments: no line says which one they are.  The gateway
+ * closes none, so that something else has emptied them. */
+static void
+find_empty(struct ledger_check *c)
+{
+	char *for_folder = xstrdup(c->query.path);
+	char *for_stem = xstrdup(c->query.path);
+	const char *folder = dirname(for_folder);
+	char *stem = basename(for_stem), *dot = strrchr(stem, '.');
+	char *extension = xstrdup(dot == NULL || dot == stem ? "" : dot);
+	DIR *entries = opendir(folder);
+	const struct dirent *entry;
+
+	stem[strlen(stem) - strlen(extension)] = '\0';
+	/* Whether it can be read was found out when the segments were listed.
+	 */
+	while (entries != NULL && (entry = readdir(entries)) != NULL)
+		if (is_closed_name(entry->d_name, stem, extension))
+			tell_if_empty(c, folder, entry->d_name);
+	if (entries != NULL)
+		closedir(entries);
+	free(extension);
+	free(for_folder);
+	free(for_stem);
 }
 
 /* --- all of them --------------------------------------------------------- */
@@ -335,9 +516,10 @@ ledger_check_read(struct ledger_check *c, struct fault *why)
 	int tries = 0;
 	size_t i = 0;
 
-	c->list = segments_list(c->query.path, why);
-	if (c->list == NULL)
+	if (!list_all(c, why))
 		return false;
+	find_gone(c);
+	find_empty(c);
 	while (i < segments_count(c->list)) {
 		c->segment = segments_at(c->list, i);
 		if (check_segment(c, i + 1 == segments_count(c->list))) {
@@ -393,6 +575,12 @@ struct check_counts
 ledger_check_counts(const struct ledger_check *c)
 {
 	return c->counts;
+}
+
+const struct check_beginning *
+ledger_check_beginning(const struct ledger_check *c)
+{
+	return &c->beginning;
 }
 
 struct ledger_check *

@@ -4,12 +4,14 @@
  * Checks, over all segments in their order: each line is a ledger line; the
  * lines of each writer are numbered from 1, without a gap and without one twice
  * (before the first 1 of the oldest segment they may go on: what was before it
- * was removed); the costs of its attempts make a line's cost, its counts
+ * was removed, see ledger_check_beginning()); no closed file is empty; the
+ * costs of its attempts make a line's cost, its counts
  * are those of its last attempt, and parts are not more than their whole.
  *
  * A closed segment that was found good can be remembered by its size and hash,
  * with its sums, and is then not read again.  It is hashed as plain text, so
- * that it may be gzipped later.
+ * that it may be gzipped later.  If it is not there the next time, while an
+ * older one is, that is a finding.
  */
 #pragma once
 
@@ -23,8 +25,9 @@
 
 struct ledger_check;
 
-/* Told of each finding; `line` counts from 1, 0 is the whole file.  The texts
- * live until it returns. */
+/* Told of each finding; `line` counts from 1, 0 is the whole file.  `path` is
+ * that of the current file for a closed one that is gone.  The texts live until
+ * it returns. */
 typedef void (*check_finding_fn)(
     void *arg, const char *path, uint64_t line, const char *text);
 
@@ -39,6 +42,14 @@ struct check_query {
 struct check_counts {
 	size_t segments, remembered; /* remembered ones were not read */
 	uint64_t findings;
+};
+
+/* Which line the ledger begins with: its first good one. */
+struct check_beginning {
+	char writer[ULID_CHARS + 1];
+	uint64_t seq;    /* 0: there is none */
+	uint64_t before; /* so many lines of the writer are not here; most
+			    likely they stood in files that were removed */
 };
 
 /* `query` is copied, its texts are borrowed.  The caller owns it; never NULL.
@@ -60,6 +71,10 @@ MUST_CHECK bool ledger_check_finish(struct ledger_check *c, struct fault *why);
 /* The sums of all users over all good lines. */
 const struct check_sums *ledger_check_sums(const struct ledger_check *c);
 struct check_counts ledger_check_counts(const struct ledger_check *c);
+
+/* Lives as long as `c`. */
+const struct check_beginning *ledger_check_beginning(
+    const struct ledger_check *c);
 
 /* Frees *cp and sets it to NULL.  *cp may be NULL. */
 void ledger_check_destroy(struct ledger_check **cp);

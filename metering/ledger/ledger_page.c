@@ -37,8 +37,11 @@ static const char which[] =
     "`usage_source` is `none` and the counts are 0), broken off by\neither "
     "side, or cut by a crash of the gateway (`gateway_crashed`, written at "
     "the next start).\nToken counting (`count_tokens`) has a line with "
-    "zeros. Requests without a valid key, unknown\npaths and GETs have none: "
-    "they are only counted in the metrics.\n\n"
+    "zeros. Requests without a valid key, unknown\npaths and GETs have none."
+    "\n\n"
+    "Of a `gateway_crashed` line, `status`, `ttft_ms` and `bytes_out` are "
+    "those known when the request\nwas sent to the upstream: 0, null and "
+    "0.\n\n"
     "A report's REQUESTS are the lines with at least one attempt, and a line "
     "belongs to the time of\nits `ts`, the arrival. `end` is one of the "
     "words in [errors.md](errors.md).\n\n";
@@ -52,6 +55,9 @@ static const char numbers[] =
     USAGE_SOURCES(X)
 #undef X
 	"\n"
+	"  Estimates come from what real answers of the same model have "
+	"taught: how many bytes it has for\n  a token (`learned.json` in the "
+	"state folder); before that, 4 bytes are taken for one.\n\n"
 	"  `usage_damaged` says that the upstream sent counts which cannot be "
 	"(a part larger than its\n  whole, or above a thousand million); those "
 	"were not used.\n"
@@ -102,13 +108,23 @@ static const char rest[] =
     "missing or twice, sums that do not agree. It cannot see a changed digit "
     "that no other number\nanswers for (`duration_ms`, `bytes_in`, a name), "
     "unless the file was closed and checked before:\nthen its SHA-256 is "
-    "remembered, and `weir ledger check --all` compares it.\n\n"
+    "remembered (`checked.json` in the state folder), and\n`weir ledger "
+    "check --all` compares it.\n\n"
+    "A closed file that was checked before and is gone is a finding, too, "
+    "and so is an empty one. Only\nthe oldest files may be removed: then "
+    "the check says on stderr with which line the ledger begins,\nand how "
+    "many of that writer's lines before it are not here. That is no finding: "
+    "whether somebody\nmeant to remove them it cannot know, and not at all "
+    "what other writers had written there.\n\n"
     "Closed files are `usage-YYYYMMDD-NNN.jsonl`, gzipped later; what "
     "logrotate makes by renaming\n(`usage.jsonl.1`, `usage.jsonl-20261121`, "
     "also `.gz`) is read as well. A segment is known by its\nfirst line, not "
     "by its name. Do not use `copytruncate`: lines can be lost between its "
-    "two steps.\nA line that a crash tore is moved to `torn-*` at the next "
-    "start.\n";
+    "two steps.\nUse `notifempty`: an empty closed file is a finding. A line "
+    "that a crash tore is moved to `torn-*`\nat the next start (if the "
+    "file was renamed before it, the piece stays at its end, and the check "
+    "says so). A refusal in\nthe instant before a `kill -9` may have no "
+    "line; what went to a model server always has one.\n";
 
 void
 ledger_fields_page(struct buf *out)

@@ -389,10 +389,10 @@ ledger_recover(struct scoreboard *board, const char *path, const char *writer,
 	if (ok && r.count > 0)
 		*first = sort_out(&r);
 	if (r.crashed > 0)
-		log_warning("the gateway ended while %llu requests were under "
-			    "way; they stand in the ledger as "
+		log_warning("the gateway ended in the middle of %llu "
+			    "request%s, which the ledger has as "
 			    "gateway_crashed",
-		    (unsigned long long)r.crashed);
+		    (unsigned long long)r.crashed, r.crashed == 1 ? "" : "s");
 	*seq = r.crashed;
 	free(r.found);
 	return ok;

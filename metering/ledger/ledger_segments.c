@@ -18,6 +18,9 @@
  * ones may be damaged. */
 #define LINES_LOOKED_AT 64
 
+/* How often files may be renamed while they are listed. */
+#define LIST_TRIES 16
+
 struct segments {
 	struct segment *items; /* owned, with their paths */
 	size_t count, room;
@@ -255,6 +258,48 @@ look_through(struct search *in, struct fault *why)
 	return ok;
 }
 
+/* Which names there are, and which file each is: in any order the same. */
+static uint64_t
+look_at_names(const struct search *in)
+{
+	DIR *folder = opendir(in->folder);
+	const struct dirent *entry;
+	struct segment ignored;
+	struct stat st;
+	uint64_t sum = 0;
+
+	while (folder != NULL && (entry = readdir(folder)) != NULL) {
+		struct slice name = slice_of(entry->d_name);
+
+		if (is_segment_name(in, entry->d_name, &ignored) &&
+		    fstatat(dirfd(folder), entry->d_name, &st, 0) == 0)
+			sum += (text_hash(name.p, name.len) ^
+				   (uint64_t)st.st_ino) *
+			    UINT64_C(0x9e3779b97f4a7c15);
+	}
+	if (folder != NULL)
+		closedir(folder);
+	return sum;
+}
+
+/* A file that is renamed while we look may be missed, or be seen twice: then
+ * we look again. */
+static bool
+look_until_still(struct search *in, struct fault *why)
+{
+	uint64_t before = look_at_names(in), now;
+
+	for (int tries = 1; look_through(in, why); tries++) {
+		now = look_at_names(in);
+		if (now == before || tries == LIST_TRIES)
+			return true;
+		before = now;
+		segments_destroy(&in->found);
+		in->found = xcalloc(sizeof *in->found);
+	}
+	return false;
+}
+
 static void
 split(struct search *in, const char *path)
 {
@@ -280,7 +325,7 @@ segments_list(const char *path, struct fault *why)
 
 	in->found = xcalloc(sizeof *in->found);
 	split(in, path);
-	if (look_through(in, why)) {
+	if (look_until_still(in, why)) {
 		if (in->found->count > 0)
 			qsort(in->found->items, in->found->count,
 			    sizeof *in->found->items, by_place);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -14,6 +15,7 @@
 #include "base/mem.h"
 #include "metering/ledger/ledger_segments.h"
 #include "metering/ledger/ledger_view.h"
+#include "metering/ledger/segment_lines.h"
 
 #include "base/banned.h"
 
@@ -22,6 +24,9 @@
 #define THREADS_MOST 8
 #define DAMAGE_KEPT 10 /* of a part */
 #define PROGRESS_NS 100000000
+
+/* How often files may be renamed under us while they are read. */
+#define READ_TRIES 16
 
 struct damage {
 	uint64_t line; /* of the part, from 1 */
@@ -44,6 +49,7 @@ struct job {
 	size_t count, room;
 	atomic_size_t next;
 	_Atomic uint64_t done_bytes;
+	atomic_bool is_stale; /* a segment is not at its path any more */
 	uint64_t all_bytes;
 	pthread_mutex_t lock; /* over `running` */
 	pthread_cond_t ended;
@@ -71,10 +77,18 @@ struct source {
 static bool
 source_open(struct source *s, const struct part *p)
 {
+	struct stat st;
+
 	*s =
 	    (struct source){.fd = open(p->segment->path, O_RDONLY | O_CLOEXEC)};
 	if (s->fd < 0)
 		return false;
+	if (fstat(s->fd, &st) != 0 || st.st_dev != p->segment->device ||
+	    st.st_ino != p->segment->inode) {
+		close(s->fd);
+		errno = ENOENT;
+		return false;
+	}
 	/* One byte before: does a line begin here? */
 	s->at = p->begin == 0 ? 0 : p->begin - 1;
 	if (!p->segment->is_gzipped)
@@ -227,6 +241,27 @@ scan_part(struct worker *w, struct part *p, struct source *from)
 	return true;
 }
 
+/* Says of a gzipped segment that cannot be read what is wrong with it: in the
+ * words of all who read the ledger, who count the bytes. */
+static void
+explain_gzip(const struct part *p, struct fault *why)
+{
+	struct segment_lines *l =
+	    segment_lines_open(p->segment->path, true, 0, SEGMENT_WHOLE, why);
+	enum lines_verdict v = LINES_FAILED;
+	struct slice line;
+
+	if (l == NULL)
+		return;
+	do
+		v = segment_lines_next(l, &line, why);
+	while (v == LINES_ONE);
+	if (v == LINES_END) /* somebody has put it right meanwhile */
+		fault_set(
+		    why, "%s was changed while it was read", p->segment->path);
+	segment_lines_close(&l);
+}
+
 static void
 read_part(struct worker *w, struct part *p)
 {
@@ -234,14 +269,19 @@ read_part(struct worker *w, struct part *p)
 	struct fault why;
 
 	if (!source_open(&from, p)) {
+		if (errno == ENOENT)
+			atomic_store(&w->job->is_stale, true);
 		fault_errno(
 		    &why, "cannot open the ledger %s", p->segment->path);
 		p->fault = xstrdup(why.text);
 		return;
 	}
 	if (!scan_part(w, p, &from)) {
-		fault_errno(
-		    &why, "cannot read the ledger %s", p->segment->path);
+		if (p->segment->is_gzipped)
+			explain_gzip(p, &why);
+		else
+			fault_errno(&why, "cannot read the ledger %s",
+			    p->segment->path);
 		p->fault = xstrdup(why.text);
 	}
 	source_close(&from);
@@ -257,7 +297,8 @@ run(void *arg)
 	struct job *j = w->job;
 	size_t i;
 
-	while ((i = atomic_fetch_add(&j->next, 1)) < j->count)
+	while (!atomic_load(&j->is_stale) &&
+	    (i = atomic_fetch_add(&j->next, 1)) < j->count)
 		read_part(w, &j->parts[i]);
 	pthread_mutex_lock(&j->lock);
 	j->running--;
@@ -383,7 +424,8 @@ run_all(struct job *j, struct report *r, const struct report_raw_options *o)
 
 		if (w->is_thread)
 			pthread_join(w->thread, NULL);
-		report_merge(r, w->report);
+		if (!atomic_load(&j->is_stale))
+			report_merge(r, w->report);
 		report_destroy(&w->report);
 		free(w->buffer);
 	}
@@ -417,16 +459,19 @@ conclude(const struct job *j, const struct report_raw_options *o,
 	return true;
 }
 
-bool
-report_raw(struct report *r, const char *path,
+/* False, with the reason, if something cannot be read; *is_stale if that is
+ * because files were renamed, and nothing was added to the report. */
+static bool
+read_once(struct report *r, const char *path,
     const struct report_raw_options *o, struct report_raw_found *found,
-    struct fault *why)
+    bool *is_stale, struct fault *why)
 {
 	struct segments *all = segments_list(path, why);
 	struct job j = {0};
 	bool ok;
 
 	*found = (struct report_raw_found){0};
+	*is_stale = false;
 	if (all == NULL)
 		return false;
 	found->segments = segments_count(all);
@@ -435,7 +480,12 @@ report_raw(struct report *r, const char *path,
 	pthread_mutex_init(&j.lock, NULL);
 	pthread_cond_init(&j.ended, NULL);
 	run_all(&j, r, o);
-	ok = conclude(&j, o, found, why);
+	*is_stale = atomic_load(&j.is_stale);
+	ok = *is_stale ? fault_set(why,
+			     "the files of the ledger %s are renamed again and "
+			     "again while they are read",
+			     path)
+		       : conclude(&j, o, found, why);
 	for (size_t i = 0; i < j.count; i++) {
 		free(j.parts[i].damages);
 		free(j.parts[i].fault);
@@ -444,5 +494,17 @@ report_raw(struct report *r, const char *path,
 	pthread_cond_destroy(&j.ended);
 	pthread_mutex_destroy(&j.lock);
 	segments_destroy(&all);
+	return ok;
+}
+
+bool
+report_raw(struct report *r, const char *path,
+    const struct report_raw_options *o, struct report_raw_found *found,
+    struct fault *why)
+{
+	bool is_stale = true, ok = false;
+
+	for (int tries = 0; is_stale && tries < READ_TRIES; tries++)
+		ok = read_once(r, path, o, found, &is_stale, why);
 	return ok;
 }

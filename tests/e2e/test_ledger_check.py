@@ -26,13 +26,13 @@ ALONE = {
 ALONE_IN_ATTEMPT = {"upstream", "result"}
 
 
-def check(path, *options, env=None):
+def check(path, *options, env=None, statuses=(0, 3)):
     """Runs the command on this ledger; its exit status and both outputs."""
     done = subprocess.run(
         [bin_dir() / "weir", "ledger", "check", "--ledger", path, *options],
         env={**os.environ, **SANITIZERS, **(env or {})}, timeout=60,
         capture_output=True, text=True, check=False)
-    assert done.returncode in (0, 3), done
+    assert done.returncode in statuses, done
     return done
 
 
@@ -355,10 +355,92 @@ def test_the_table_is_for_pipes_and_programs_too(tmp_path):
         assert [x["user"] for x in parsed["users"]] == ["a\tb", "zoe"]
 
 
-def test_no_ledger_is_no_finding(tmp_path):
-    done = check(tmp_path / "usage.jsonl")
-    assert done.returncode == 0
+def test_a_ledger_that_was_named_must_be_there(tmp_path):
+    for path in (tmp_path / "usage.jsonl", tmp_path / "none" / "usage.jsonl",
+                 tmp_path):
+        for options in [], ["--json"]:
+            done = check(path, *options, statuses=[5])
+            assert done.stdout == ""
+            assert f"there is no ledger at {path}\n" in done.stderr
+    assert check(write(tmp_path / "usage.jsonl", b"")).returncode == 0
+
+
+def test_the_configured_ledger_may_not_be_there_yet(start, mock):
+    gateway = start(basic_config(mock))
+    gateway.stop()
+    gateway.ledger_path.unlink()
+    done = gateway.command("ledger", "check")
     assert "There is no ledger" in done.stderr
+
+
+def test_the_beginning_is_told_where_lines_before_it_are_not_here(
+        tmp_path, real):
+    told = (f"The ledger begins with line 31 of writer {WRITER}; 30 before it "
+            "are not here (older files were removed?)\n")
+    done = check(write(tmp_path / "usage.jsonl",
+                       short_line(31) + short_line(32)))
+    assert done.returncode == 0
+    assert told in done.stderr and findings(done) == []
+    assert "2 lines in 1 file. All is well." in done.stderr
+    done = check(write(tmp_path / "usage.jsonl", real))
+    assert "begins with" not in done.stderr
+
+
+def test_programs_get_the_findings(tmp_path):
+    write(tmp_path / "usage.jsonl.2", b"")
+    write(tmp_path / "usage.jsonl.1", short_line(1) + b"garbage\n" * 2000)
+    path = write(tmp_path / "usage.jsonl", short_line(2002))
+    done = check(path, "--json")
+    assert done.returncode == 3
+    parsed = json.loads(done.stdout)
+    assert parsed["schema"] == 1
+    assert (parsed["files"], parsed["lines"], parsed["remembered"]) == (2, 2, 0)
+    assert parsed["findings_total"] == 2001
+    assert len(parsed["findings"]) == 1000
+    assert parsed["findings"][:2] == [
+        {"file": f"{tmp_path}/usage.jsonl.2", "line": 0,
+         "text": "it is empty: what stood in it is lost"},
+        {"file": f"{tmp_path}/usage.jsonl.1", "line": 2,
+         "text": "it is broken JSON at byte 1"}]
+    done = check(write(tmp_path / "good" / "usage.jsonl", short_line(1)),
+                 "--json")
+    parsed = json.loads(done.stdout)
+    assert (parsed["files"], parsed["lines"]) == (1, 1)
+    assert (parsed["findings_total"], parsed["findings"]) == (0, [])
+
+
+def test_a_damaged_gzip_file_is_named_and_counted_once(tmp_path, real):
+    lines = real.splitlines(keepends=True)
+    packed = gzip.compress(b"".join(lines[:20]))
+    gone = write(tmp_path / "usage.jsonl.1.gz", packed[:len(packed) * 2 // 3])
+    done = check(write(tmp_path / "usage.jsonl", b"".join(lines[20:])))
+    assert done.returncode == 3
+    assert len(findings(done)) == 1 and "1 finding." in done.stderr
+    assert findings(done)[0].startswith(f"{gone}: it is no whole gzip file: ")
+    assert done.stderr.count(str(gone)) == 1
+
+
+def test_a_checked_file_that_is_gone_from_the_middle_is_told(start, mock):
+    gateway = start(basic_config(mock))
+    closed = [gateway.ledger_path.with_name(f"usage.jsonl.{n}")
+              for n in (3, 2, 1)]
+    for path in closed:
+        gateway.chat("tokens=1")
+        gateway.stop()
+        gateway.ledger_path.rename(path)
+        gateway.start()
+    gateway.chat("tokens=1")
+    gateway.flush_ledger()
+    gateway.command("ledger", "check")
+    parsed = json.loads(gateway.command("ledger", "check", "--json").stdout)
+    assert (parsed["files"], parsed["remembered"]) == (4, 3)
+    closed[1].unlink()
+    done = gateway.command("ledger", "check", check=False)
+    assert done.returncode == 3
+    assert len(findings(done)) == 1
+    assert "(1 line) was checked before and is gone" in findings(done)[0]
+    closed[0].unlink()
+    gateway.command("ledger", "check")
 
 
 @pytest.mark.parametrize("argv", [

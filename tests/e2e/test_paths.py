@@ -195,7 +195,7 @@ POSTS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings",
          "/v1/rerank", "/rerank", "/v2/rerank", "/v1/responses",
          "/v1/messages", "/v1/messages/count_tokens"]
 GETS = ["/v1/models", "/v1/models/m"]
-OPEN = ["/", "/healthz", "/readyz"]
+OPEN = ["/", "/health", "/healthz", "/readyz"]
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH",
            "TRACE", "CONNECT", "PROPFIND"]
 

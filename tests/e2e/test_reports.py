@@ -166,10 +166,12 @@ def test_a_pipe_gets_exact_values_between_tabs(home):
     home.append([ledgers.line(moment("2026-11-19T10:00:00"), 1,
                               user="a\tb", prompt_tokens=1234567)])
     lines = home.weir("report", "user").stdout.split("\n")
-    assert lines[0].split("\t") == ["USER", *COLUMNS]
+    assert lines[0].split("\t") == ["USER", *COLUMNS, "ESTIMATED"]
     row = dict(zip(lines[0].split("\t"), lines[1].split("\t")))
     assert row["USER"] == "a\\x09b" and row["INPUT"] == "1234567"
-    assert row["LOCAL"] == "100%" and row["COST"] == "0.000000000000"
+    assert row["LOCAL"] == "1.0000" and row["COST"] == "0.000000000000"
+    assert row["CACHED"] == f"{40 / 1234567:.4f}"
+    assert row["TTFT p50"].isdigit() and row["p95"].isdigit()
 
 
 def test_markdown_cannot_be_broken_out_of(home):
@@ -188,13 +190,22 @@ def test_an_estimate_is_marked(home):
                               usage_source="estimated")])
     table = home.weir("report", "user", "--format", "table").stdout
     assert re.search(r"alice +1 +100~ +40% +10~ ", table), table
+    assert "ESTIMATED" not in table
+    home.append([ledgers.line(moment("2026-11-19T10:00:00"), 2, user="bob")])
+    rows = [x.split("\t") for x in home.weir(
+        "report", "user", "--no-header").stdout.splitlines()]
+    assert {r[0]: r[-1] for r in rows} == {
+        "alice": "yes", "bob": "no", "total": "yes"}
 
 
 def test_over_the_limit_is_a_status_of_its_own(home):
     home.append([ledgers.line(moment("2026-11-19T10:00:00"), 1, paid=True,
                               cost_usd="25.000000000001")])
     done = home.weir("report", "user", "--fail-over", "25usd", status=3)
-    assert "more than $25.00" in done.stderr
+    assert done.stderr == ("It cost $25.000000000001, more than "
+                           "$25.000000000000.\n")
+    done = home.weir("report", "user", "--fail-over", "24usd", status=3)
+    assert done.stderr == "It cost $25.00, more than $24.00.\n"
     home.weir("report", "user", "--fail-over", "25.01usd")
 
 
@@ -206,6 +217,143 @@ def test_what_is_wrong_is_told_with_the_next_step(home):
         assert "weir report --help" in done.stderr, done.stderr
     done = home.weir("report", "daily")
     assert "There is no ledger" in done.stderr
+
+
+@pytest.mark.parametrize("argv", [
+    ["report"], ["report", "rebuild"], ["export", "jsonl"],
+    ["tail", "--once"]])
+def test_a_ledger_that_was_named_must_be_there(home, argv):
+    absent = home.folder / "absent" / "usage.jsonl"
+    done = subprocess.run(
+        [bin_dir() / "weir", *argv, "--ledger", absent], text=True,
+        capture_output=True, timeout=60, check=False,
+        env={**os.environ, **SANITIZERS})
+    assert (done.returncode, done.stdout) == (5, "")
+    assert f"there is no ledger at {absent}" in done.stderr
+    if "rebuild" not in argv:  # The configuration's may still come.
+        assert "`weir serve` makes it" in home.weir(*argv).stderr
+
+
+def test_an_empty_ledger_is_one(home):
+    home.ledger.touch()
+    for argv in ["report"], ["export", "jsonl"], ["tail", "--once"]:
+        assert "There is no ledger" not in home.weir(*argv).stderr
+    done = home.weir("report", "--user", "nobody")
+    assert "There is no user nobody in " in done.stderr
+
+
+def test_closed_files_alone_are_a_ledger(home):
+    home.append([ledgers.line(moment("2026-11-19T10:00:00"), 1)])
+    home.ledger.rename(home.state / "usage-20261119-001.jsonl")
+    done = subprocess.run(
+        [bin_dir() / "weir", "report", "user", "--ledger", home.ledger],
+        capture_output=True, timeout=60, check=True, text=True,
+        env={**os.environ, **SANITIZERS})
+    assert "alice\t1\t" in done.stdout
+
+
+@pytest.mark.parametrize("argv", [["report", "user"], ["export", "jsonl"],
+                                  ["tail", "--once"]])
+def test_since_is_not_later_than_until(home, argv):
+    home.append([ledgers.line(moment("2026-11-19T10:00:00"), 1)])
+    done = home.weir(*argv, "--since", "2026-11-20", "--until", "2026-11-19",
+                     status=2)
+    assert "--since 2026-11-20 is later than --until 2026-11-19" in \
+        done.stderr
+
+
+def test_a_report_to_an_end_begins_before_it(home):
+    home.append([ledgers.line(moment("2026-03-19T10:00:00"), 1)])
+    shown = home.report("daily", "--until", "2026-03-20")
+    assert shown["total"]["requests"] == 1
+
+
+@pytest.mark.parametrize("raw", [[], ["--raw"]])
+def test_nothing_found_says_why(home, raw):
+    home.append([ledgers.line(moment("2020-11-19T10:00:00"), 1, user="bob")])
+    home.weir("report", "rebuild")
+    empty = [*raw, "--since", "2026-01-01"]
+    done = home.weir("report", "user", *empty)
+    assert "A longer time: --since 2020-11-19T10:00:00Z" in done.stderr
+    for known in "alice", "bob":  # by the configuration, by the ledger
+        done = home.weir("report", "user", "--user", known, *empty)
+        assert "no user" not in done.stderr
+        assert ("A longer time" in done.stderr) == (known == "bob")
+    done = home.weir("report", "user", "--user", "nobody", *empty)
+    assert f"There is no user nobody in {home.config} or in " in done.stderr
+    assert "--since" not in done.stderr
+    done = home.weir("report", "user", "--model", "none", *raw)
+    assert "No request" in done.stderr and "--since" not in done.stderr
+
+
+def test_json_says_of_which_time_it_is(home):
+    home.append([ledgers.line(moment("2026-11-19T10:00:00"), 1)])
+    shown = home.report("user")
+    assert [shown[n] for n in ("since", "until", "timezone")] == \
+        [None, None, "UTC"]
+    shown = home.report("user", "--tz", "Europe/Berlin", "--since",
+                        "2026-11-19", "--until", "2026-11-20")
+    assert [shown[n] for n in ("since", "until", "timezone")] == \
+        ["2026-11-18T23:00:00Z", "2026-11-19T23:00:00Z", "Europe/Berlin"]
+
+
+def on_a_terminal(*argv):
+    master, slave = pty.openpty()
+    with subprocess.Popen([bin_dir() / "weir", *argv], stdout=slave,
+                          stderr=subprocess.DEVNULL,
+                          env={**os.environ, **SANITIZERS}) as process:
+        os.close(slave)
+        assert process.wait(60) == 0
+    seen = os.read(master, 65536).decode()
+    os.close(master)
+    return seen.split("\r\n")
+
+
+def test_hours_of_today_on_a_terminal_need_no_date(home):
+    now = datetime.datetime.now(ledgers.UTC)
+    home.append([ledgers.line(now.replace(microsecond=0), 1)])
+    hourly = ["report", "hourly", "--since", f"{now:%Y-%m-%d}"]
+    shown = on_a_terminal(*hourly, "-c", home.config)
+    if f"{datetime.datetime.now(ledgers.UTC):%Y%m%d}" != f"{now:%Y%m%d}":
+        pytest.skip("it became midnight")
+    assert shown[1].startswith(f"{now:%H}:00 "), shown
+    table = home.weir(*hourly, "--format", "table").stdout.split("\n")
+    assert table[1].startswith(f"{now:%Y-%m-%d %H}:00 "), table
+
+
+def test_hours_of_another_day_have_their_date(home):
+    home.append([ledgers.line(moment("2026-03-19T10:00:00"), 1)])
+    shown = on_a_terminal("report", "hourly", "--since", "2026-03-19",
+                          "--until", "2026-03-20", "-c", home.config)
+    assert shown[1].startswith("2026-03-19 10:00 "), shown
+
+
+@pytest.mark.parametrize("command", ["report", "tail", "export"])
+def test_help_names_every_common_flag(home, command):
+    shown = home.weir(command, "--help").stdout
+    assert "  --json " in shown and "  -h, --help" in shown
+
+
+def test_prices_in_a_pipe_are_words(home):
+    config = json.loads(home.config.read_text())
+    config["upstreams"]["paid"] = {
+        "url": "http://127.0.0.1:9/v1", "paid": True}
+    config["models"] = {name: {"routes": [{"to": "paid", "model": "x"}]}
+                        for name in ("ds4", "other")}
+    config["prices"] = {"paid": {"x": [
+        {"from": "2020-01-01", "input": 1, "output": 2},
+        {"from": "2021-01-01", "input": 2, "output": 3}]}}
+    home.config.write_text(json.dumps(config))
+    titles, *rows = [x.split("\t") for x in home.weir(
+        "price", "list").stdout.splitlines()]
+    rows = [dict(zip(titles, r)) for r in rows]
+    assert sorted((r["FROM"], r["NOW"]) for r in rows) == \
+        [("2020-01-01", ""), ("2021-01-01", "now")]
+    assert {r["ROUTES"] for r in rows} == {"ds4,other"}
+    assert {r["COMPARE"] for r in rows} == {""}
+    listed = json.loads(home.weir("price", "list", "--json").stdout)["prices"]
+    assert sorted(p["in_force"] for p in listed) == [False, True]
+    assert listed[0]["routes"] == ["ds4", "other"]
 
 
 def test_a_terminal_sees_how_far_it_is(tmp_path):
@@ -272,6 +420,34 @@ def test_damaged_sums_are_told_and_the_ledger_is_read(home):
     assert "weir report rebuild" in done.stderr
     home.weir("report", "rebuild")
     assert not home.weir("report", "user", "--json").stderr
+
+
+def test_rebuilding_beside_a_gateway_says_what_to_do(gateway):
+    done = gateway.command("report", "rebuild", check=False)
+    assert done.returncode == 1
+    assert "stop it first" in done.stderr
+    assert "weir report --raw" in done.stderr
+
+
+def test_one_month_is_no_months(home):
+    home.append([ledgers.line(moment("2026-11-19T10:00:00"), 1)])
+    done = home.weir("report", "rebuild")
+    assert done.stderr == "Counted 1 line of the ledger into 1 month.\n"
+
+
+@pytest.mark.parametrize("argv", [["report", "user"],
+                                  ["report", "user", "--raw"],
+                                  ["export", "csv"]])
+def test_a_gzip_file_that_was_cut_is_told(home, argv):
+    home.append(ledgers.random_lines(300, moment("2026-11-01"),
+                                     moment("2026-11-05")))
+    whole = gzip.compress(home.ledger.read_bytes())
+    home.ledger.unlink()
+    packed = home.state / "usage-20261105-001.jsonl.gz"
+    packed.write_bytes(whole[:len(whole) // 2])
+    done = home.weir(*argv, status=1)
+    assert (f"{packed} is no whole gzip file: it ends at byte "
+            f"{len(whole) // 2}.  weir ledger check") in done.stderr
 
 
 def test_damaged_lines_are_told_and_left_out(home):

@@ -89,8 +89,8 @@ def test_a_row_says_what_the_line_does(ledger):
         "TIME": "2026-11-19T10:00:00Z", "ID": "01K9X400000000000000000007",
         "USER": "alice", "MODEL": "m", "UPSTREAM": "fireworks *",
         "CODE": "200", "INPUT": "2340", "CACHED": "1980", "OUTPUT": "512",
-        "TTFT_MS": "800", "TOK/S": "44.1", "DURATION_MS": "12400",
-        "COST": "0.002695260000", "END": "ok"}
+        "TTFT": "800", "TOK/S": "44.1", "TOOK": "12400",
+        "COST": "0.002695260000", "END": "ok", "USAGE_SOURCE": "upstream"}
 
 
 def test_a_terminal_gets_a_table_with_why_it_fell_back(ledger):
@@ -107,7 +107,7 @@ def test_a_terminal_gets_a_table_with_why_it_fell_back(ledger):
     os.close(master)
     assert lines[0].split() == [
         "TIME", "ID", "USER", "MODEL", "UPSTREAM", "CODE", "INPUT", "CACHED",
-        "OUTPUT", "TTFT", "TOK/S", "TIME", "COST", "END"]
+        "OUTPUT", "TTFT", "TOK/S", "TOOK", "COST", "END"]
     assert "a\\x1b[31m" in lines[1] and "01K9..0007" in lines[1]
     assert lines[2] == "  * fell back: m5 (connect)"
 
@@ -127,6 +127,30 @@ def test_since_begins_there(ledger):
     ledger.append(many(30))
     rows = ledger.tail("--since", "2026-11-19T10:00:17Z")
     assert len(rows) == 13
+    rows = ledger.tail("--since", "2026-11-19T10:00:17Z", "-n", 2)
+    assert [r["ID"][-2:] for r in rows] == ["29", "30"]
+    rows = ledger.tail("--since", "2026-11-19T10:00:29Z", "-n", 20)
+    assert [r["ID"][-2:] for r in rows] == ["30"]
+
+
+def test_an_estimate_shows_in_a_pipe(ledger):
+    ledger.append(many(1, usage_source="estimated"))
+    row, = ledger.tail()
+    assert row["INPUT"].isdigit() and row["USAGE_SOURCE"] == "estimated"
+
+
+@pytest.mark.parametrize("flags", [[], ["--once"], ["--once", "-n", 20000],
+                                   ["--json", "--since", "2026-01-01"]])
+def test_a_full_disk_is_told(ledger, flags):
+    ledger.append(many(200))
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            ledger.argv("tail", *flags), stdout=full, timeout=60, text=True,
+            stderr=subprocess.PIPE, check=False,
+            env={**os.environ, **SANITIZERS})
+    assert done.returncode == 1
+    assert done.stderr == \
+        "weir tail: cannot write the output: No space left on device\n"
 
 
 class Following:
@@ -249,6 +273,20 @@ def test_it_must_be_said_in_which_form(ledger):
     for argv in [], ["xml"], ["csv", "jsonl"]:
         assert b"weir export --help" in ledger.weir(
             "export", *argv, status=2).stderr
+
+
+def test_a_user_that_nobody_knows_is_told(ledger):
+    ledger.append(many(2))
+    done = ledger.weir("export", "jsonl", "--user", "nobody")
+    assert b"There is no user nobody in " in done.stderr
+    done = ledger.weir("export", "jsonl", "--user", "alice", "--since",
+                       "2026-11-20")
+    assert done.stdout == b"" and done.stderr == b""
+
+
+def test_json_lines_by_the_common_flag(ledger):
+    ledger.append(many(2))
+    assert ledger.weir("export", "--json").stdout == ledger.path.read_bytes()
 
 
 def test_the_day_of_a_zone(ledger):

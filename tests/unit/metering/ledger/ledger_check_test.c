@@ -31,6 +31,7 @@ tear_down(void **state)
 struct said {
 	struct buf findings;
 	struct check_counts counts;
+	struct check_beginning beginning;
 	uint64_t lines;
 	struct check_user bob; /* zeros if there is none */
 	size_t users;
@@ -73,6 +74,7 @@ check_with(struct said *said, const struct ledger_folder *f,
 	if (!ledger_check_read(c, &why) || !ledger_check_finish(c, &why))
 		fail_msg("%s", why.text);
 	said->counts = ledger_check_counts(c);
+	said->beginning = *ledger_check_beginning(c);
 	take_sums(said, ledger_check_sums(c));
 	buf_puts(&said->findings, "");
 	buf_put(&said->findings, "", 1);
@@ -142,7 +144,77 @@ segments_may_have_been_removed_from_the_front(void **state)
 }
 
 #define WRITER_A "01K9W00000000000000000000A"
+#define WRITER_B "01K9W00000000000000000000B"
 #define WRITER_C "01K9W00000000000000000000C"
+
+static void
+expect_beginning(const struct ledger_folder *f, const char *writer,
+    uint64_t seq, uint64_t before)
+{
+	struct said said;
+
+	check_with(&said, f, NULL, false);
+	assert_string_equal(said.beginning.writer, writer);
+	assert_int_equal(said.beginning.seq, seq);
+	assert_int_equal(said.beginning.before, before);
+	buf_release(&said.findings);
+}
+
+static void
+what_is_not_here_before_the_first_line_is_counted(void **state)
+{
+	struct ledger_folder *f = *state;
+
+	expect_beginning(f, "", 0, 0);
+	append_lines(f->current, 'B', 1, 2);
+	expect_beginning(f, WRITER_B, 1, 0);
+	append_lines(in_folder(f, "usage.jsonl.1"), 'A', 31, 35);
+	expect_beginning(f, WRITER_A, 31, 30);
+	expect(f, "");
+	/* Damaged lines are here, and were told. */
+	append_bytes(in_folder(f, "usage.jsonl-1"), "x\nx\n", 4);
+	append_lines(in_folder(f, "usage.jsonl-1"), 'A', 30, 30);
+	expect_beginning(f, WRITER_A, 30, 27);
+}
+
+static void
+an_empty_closed_file_is_told(void **state)
+{
+	static const char *const closed[] = {"usage.jsonl.1",
+	    "usage.jsonl-20261121", "usage-20261121-001.jsonl",
+	    "usage-20261121-001.jsonl.gz", "usage.jsonl.2.gz"};
+	static const char *const others[] = {"usage.jsonl", "usage.jsonl.x",
+	    "usage.txt", "usage-20261121", "usage.jsonl.1.gz-making", "torn-1",
+	    "usage.jsonl.gz", "other.jsonl.1"};
+	struct ledger_folder *f = *state;
+	char findings[128];
+
+	for (size_t i = 0; i < COUNT_OF(others); i++)
+		append_bytes(in_folder(f, others[i]), "", 0);
+	expect(f, "");
+	for (size_t i = 0; i < COUNT_OF(closed); i++) {
+		append_bytes(in_folder(f, closed[i]), "", 0);
+		snprintf(findings, sizeof findings,
+		    "%s:0: it is empty: what stood in it is lost\n", closed[i]);
+		expect(f, findings);
+		unlink(in_folder(f, closed[i]));
+	}
+	/* gzip(1) makes one beside the plain one. */
+	append_lines(in_folder(f, "usage.jsonl.1"), 'A', 1, 3);
+	append_bytes(in_folder(f, "usage.jsonl.1.gz"), "", 0);
+	expect(f, "");
+}
+
+static void
+an_empty_file_is_told_gzipped_too(void **state)
+{
+	struct ledger_folder *f = *state;
+
+	append_bytes(in_folder(f, "usage.jsonl.1"), "", 0);
+	gzip_file(in_folder(f, "usage.jsonl.1"));
+	expect(
+	    f, "usage.jsonl.1.gz:0: it is empty: what stood in it is lost\n");
+}
 
 static void
 a_gap_is_told_with_its_line(void **state)
@@ -302,6 +374,30 @@ a_torn_gzip_file_is_told(void **state)
 	assert_non_null(
 	    strstr(buf_data(&said.findings), "is no whole gzip file"));
 	assert_int_equal(said.counts.findings, 1);
+	buf_release(&said.findings);
+}
+
+static void
+a_gzip_file_torn_in_the_middle_is_one_finding(void **state)
+{
+	struct ledger_folder *f = *state;
+	const char *packed = in_folder(f, "usage.jsonl.1.gz");
+	struct said said;
+	struct stat st;
+
+	append_lines(in_folder(f, "usage.jsonl.1"), 'A', 1, 5000);
+	append_lines(in_folder(f, "usage.jsonl.1"), 'B', 1, 9);
+	gzip_file(in_folder(f, "usage.jsonl.1"));
+	append_lines(f->current, 'B', 10, 12);
+	folder_must(
+	    stat(packed, &st) == 0 && truncate(packed, st.st_size / 2) == 0,
+	    packed);
+	check_with(&said, f, NULL, false);
+	assert_non_null(strstr(buf_data(&said.findings),
+	    "usage.jsonl.1.gz:0: it is no whole gzip file: "));
+	assert_null(strstr(buf_data(&said.findings), f->path));
+	assert_int_equal(said.counts.findings, 1);
+	assert_in_range(said.lines, 4, 5000);
 	buf_release(&said.findings);
 }
 
@@ -470,6 +566,103 @@ the_sequence_goes_through_what_is_remembered(void **state)
 	expect_remembered(f, memory, false, 1, "");
 }
 
+/* Each of them begins with a start of the gateway: numbers show no gap. */
+static void
+four_starts(const struct ledger_folder *f)
+{
+	append_lines(in_folder(f, "usage.jsonl.3"), 'A', 1, 3);
+	append_lines(in_folder(f, "usage.jsonl.2"), 'B', 1, 7);
+	append_lines(in_folder(f, "usage.jsonl.1"), 'C', 1, 5);
+	append_lines(f->current, 'D', 1, 2);
+}
+
+#define GONE                                                        \
+	"usage.jsonl:0: the closed file that began with line 1 of " \
+	"writer " WRITER_B                                          \
+	" (7 lines) was checked before and is gone; if somebody "
+
+static void
+a_checked_segment_that_is_gone_from_the_middle_is_told(void **state)
+{
+	struct ledger_folder *f = *state;
+	char memory[384];
+
+	snprintf(memory, sizeof memory, "%s", in_folder(f, "checked.json"));
+	four_starts(f);
+	expect_remembered(f, memory, false, 0, "");
+	unlink(in_folder(f, "usage.jsonl.2"));
+	expect_remembered(f, memory, false, 2, GONE);
+	expect_remembered(f, memory, true, 0, GONE);
+	/* It comes back, and is known. */
+	append_lines(in_folder(f, "usage.jsonl.2"), 'B', 1, 7);
+	expect_remembered(f, memory, false, 2, "");
+	expect_remembered(f, memory, false, 3, "");
+	unlink(in_folder(f, "usage.jsonl.2"));
+	expect_remembered(f, memory, false, 2, GONE);
+	unlink(memory);
+	expect_remembered(f, memory, false, 0, "");
+}
+
+static void
+a_checked_segment_that_was_emptied_is_told(void **state)
+{
+	struct ledger_folder *f = *state;
+	char memory[384];
+
+	snprintf(memory, sizeof memory, "%s", in_folder(f, "checked.json"));
+	four_starts(f);
+	expect_remembered(f, memory, false, 0, "");
+	folder_must(truncate(in_folder(f, "usage.jsonl.2"), 0) == 0, memory);
+	expect_remembered(f, memory, false, 2, GONE);
+	expect_remembered(f, memory, false, 2,
+	    "usage.jsonl.2:0: it is empty: what stood in it is lost\n");
+}
+
+static void
+checked_segments_may_be_removed_from_the_front(void **state)
+{
+	struct ledger_folder *f = *state;
+	char memory[384];
+
+	snprintf(memory, sizeof memory, "%s", in_folder(f, "checked.json"));
+	four_starts(f);
+	expect_remembered(f, memory, false, 0, "");
+	unlink(in_folder(f, "usage.jsonl.3"));
+	unlink(in_folder(f, "usage.jsonl.2"));
+	expect_remembered(f, memory, false, 1, "");
+	/* They are forgotten: an older file brings nothing up. */
+	append_lines(in_folder(f, "usage.jsonl.3"), 'A', 1, 3);
+	expect_remembered(f, memory, false, 1, "");
+	unlink(in_folder(f, "usage.jsonl.3"));
+	unlink(in_folder(f, "usage.jsonl.1"));
+	expect_remembered(f, memory, false, 0, "");
+}
+
+static void
+a_damaged_gzip_file_that_was_checked_is_one_finding(void **state)
+{
+	struct ledger_folder *f = *state;
+	const char *packed;
+	char memory[384];
+	struct said said;
+	struct stat st;
+
+	snprintf(memory, sizeof memory, "%s", in_folder(f, "checked.json"));
+	four_starts(f);
+	gzip_file(in_folder(f, "usage.jsonl.2"));
+	expect_remembered(f, memory, false, 0, "");
+	packed = in_folder(f, "usage.jsonl.2.gz");
+	folder_must(
+	    stat(packed, &st) == 0 && truncate(packed, st.st_size - 1) == 0,
+	    packed);
+	for (int i = 0; i < 2; i++) {
+		check_with(&said, f, memory, false);
+		assert_int_equal(said.counts.findings, 1);
+		assert_int_equal(said.counts.remembered, 2);
+		buf_release(&said.findings);
+	}
+}
+
 static void
 a_segment_may_be_gzipped_after_it_was_checked(void **state)
 {
@@ -594,10 +787,18 @@ main(void)
 	    TEST(a_cut_at_any_byte_is_told_unless_it_is_between_lines),
 	    TEST(a_tail_of_zero_bytes_is_told),
 	    TEST(a_torn_gzip_file_is_told),
+	    TEST(a_gzip_file_torn_in_the_middle_is_one_finding),
+	    TEST(what_is_not_here_before_the_first_line_is_counted),
+	    TEST(an_empty_closed_file_is_told),
+	    TEST(an_empty_file_is_told_gzipped_too),
 	    cmocka_unit_test(sums_that_agree_are_good),
 	    cmocka_unit_test(sums_that_do_not_agree_are_told),
 	    TEST(a_good_closed_segment_is_not_read_again),
 	    TEST(the_sequence_goes_through_what_is_remembered),
+	    TEST(a_checked_segment_that_is_gone_from_the_middle_is_told),
+	    TEST(a_checked_segment_that_was_emptied_is_told),
+	    TEST(checked_segments_may_be_removed_from_the_front),
+	    TEST(a_damaged_gzip_file_that_was_checked_is_one_finding),
 	    TEST(a_segment_may_be_gzipped_after_it_was_checked),
 	    TEST(a_changed_segment_is_told_until_its_memory_is_removed),
 	    TEST(a_change_under_the_same_time_is_found_by_reading_all),
