@@ -54,9 +54,11 @@ struct record {
 	struct side sides[2];
 };
 
-#define MARK(state, side) ((uint32_t)(state) | (uint32_t)(side) << 8)
+/* A free slot's mark is 0: its first draft goes beside the mark, so that a
+ * stream touches one page or two. */
+#define MARK(state, side) ((uint32_t)(state) | (uint32_t) !(side) << 8)
 #define STATE_OF(mark) ((enum slot_state)((mark)&0xff))
-#define SIDE_OF(mark) ((mark) >> 8 & 1)
+#define SIDE_OF(mark) (!((mark) >> 8 & 1))
 
 _Static_assert(sizeof(struct header) <= HEADER_BYTES, "a page");
 _Static_assert(sizeof(struct record) <= SLOT_BYTES, "a slot");
