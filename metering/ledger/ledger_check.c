@@ -1,15 +1,12 @@
 #include "metering/ledger/ledger_check.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <openssl/evp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -405,87 +402,10 @@ find_gone(struct ledger_check *c)
 	}
 }
 
-/* Moves *at behind `text`, if that stands there. */
-static bool
-pass(const char **at, const char *text)
-{
-	size_t len = strlen(text);
-
-	if (strncmp(*at, text, len) != 0)
-		return false;
-	*at += len;
-	return true;
-}
-
-/* usage.jsonl.1, usage.jsonl-20261121, usage-20261121-001.jsonl, also with .gz
- * behind: a mark of digits before the extension, or behind it. */
-static bool
-is_closed_name(const char *name, const char *stem, const char *extension)
-{
-	bool is_marked, is_behind;
-
-	if (!pass(&name, stem))
-		return false;
-	is_behind = pass(&name, extension);
-	is_marked =
-	    (*name == '.' || *name == '-') && name[1] >= '0' && name[1] <= '9';
-	if (is_marked)
-		name += 1 + strspn(name + 1, "0123456789-");
-	if (!is_behind && !pass(&name, extension))
-		return false;
-	(void)pass(&name, ".gz");
-	return is_marked && *name == '\0';
-}
-
-/* gzip(1) begins with an empty file beside the plain one. */
-static bool
-is_in_the_making(const char *path)
-{
-	size_t len = strlen(path) - (sizeof ".gz" - 1);
-	char *plain = xstrndup(path, len);
-	bool has_plain =
-	    strcmp(path + len, ".gz") == 0 && access(plain, F_OK) == 0;
-
-	free(plain);
-	return has_plain;
-}
-
 static void
-tell_if_empty(struct ledger_check *c, const char *folder, const char *name)
+on_empty(void *arg, const char *path)
 {
-	char *path = xasprintf("%s/%s", folder, name);
-	struct stat st;
-
-	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0 &&
-	    !is_in_the_making(path))
-		tell(c, path, 0, EMPTY);
-	free(path);
-}
-
-/* Empty files are no segments: no line says which one they are.  The gateway
- * closes none, so that something else has emptied them. */
-static void
-find_empty(struct ledger_check *c)
-{
-	char *for_folder = xstrdup(c->query.path);
-	char *for_stem = xstrdup(c->query.path);
-	const char *folder = dirname(for_folder);
-	char *stem = basename(for_stem), *dot = strrchr(stem, '.');
-	char *extension = xstrdup(dot == NULL || dot == stem ? "" : dot);
-	DIR *entries = opendir(folder);
-	const struct dirent *entry;
-
-	stem[strlen(stem) - strlen(extension)] = '\0';
-	/* Whether it can be read was found out when the segments were listed.
-	 */
-	while (entries != NULL && (entry = readdir(entries)) != NULL)
-		if (is_closed_name(entry->d_name, stem, extension))
-			tell_if_empty(c, folder, entry->d_name);
-	if (entries != NULL)
-		closedir(entries);
-	free(extension);
-	free(for_folder);
-	free(for_stem);
+	tell(arg, path, 0, EMPTY);
 }
 
 /* --- all of them --------------------------------------------------------- */
@@ -519,7 +439,7 @@ ledger_check_read(struct ledger_check *c, struct fault *why)
 	if (!list_all(c, why))
 		return false;
 	find_gone(c);
-	find_empty(c);
+	segments_each_empty(c->query.path, on_empty, c);
 	while (i < segments_count(c->list)) {
 		c->segment = segments_at(c->list, i);
 		if (check_segment(c, i + 1 == segments_count(c->list))) {

@@ -340,6 +340,51 @@ segments_list(const char *path, struct fault *why)
 	return found;
 }
 
+static bool
+is_in_the_making(const char *path)
+{
+	struct slice name = slice_of(path);
+	char *plain;
+	bool has_plain;
+
+	if (!take_end(&name, ".gz"))
+		return false;
+	plain = xstrndup(name.p, name.len);
+	has_plain = access(plain, F_OK) == 0;
+	free(plain);
+	return has_plain;
+}
+
+void
+segments_each_empty(
+    const char *path, void (*on_empty)(void *arg, const char *path), void *arg)
+{
+	struct search *in = xcalloc(sizeof *in);
+	const struct dirent *entry;
+	struct segment s;
+	struct stat st;
+	DIR *folder;
+
+	split(in, path);
+	/* Whether it can be read was found out when the segments were listed.
+	 */
+	folder = opendir(in->folder);
+	while (folder != NULL && (entry = readdir(folder)) != NULL) {
+		char *at = xasprintf("%s/%s", in->folder, entry->d_name);
+
+		if (is_segment_name(in, entry->d_name, &s) && !s.is_current &&
+		    stat(at, &st) == 0 && S_ISREG(st.st_mode) &&
+		    st.st_size == 0 && !is_in_the_making(at))
+			on_empty(arg, at);
+		free(at);
+	}
+	if (folder != NULL)
+		closedir(folder);
+	free(in->folder);
+	free(in->name);
+	free(in);
+}
+
 size_t
 segments_count(const struct segments *s)
 {

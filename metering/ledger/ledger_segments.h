@@ -53,6 +53,13 @@ size_t segments_count(const struct segments *s);
 const struct segment *segments_at(const struct segments *s, size_t i);
 void segments_destroy(struct segments **sp);
 
+/* Calls for each empty file with a closed segment's name.  It is no segment,
+ * since no line says which; and the gateway closes none, so that something else
+ * has emptied it.  A .gz beside its plain file is in the making, and left out:
+ * gzip(1) begins with an empty one. */
+void segments_each_empty(
+    const char *path, void (*on_empty)(void *arg, const char *path), void *arg);
+
 /* As strcmp(): which comes first. */
 int segment_id_compare(const struct segment_id *a, const struct segment_id *b);
 
