@@ -245,7 +245,7 @@ report_total() { # report_total COLUMN
 
 step 'The hourly report: all local, no cost'
 "$bin/weir" report hourly --format table || fail 'there is no hourly report'
-expect LOCAL "$(report_total LOCAL)" 100%
+expect LOCAL "$(report_total LOCAL)" 1.0000
 is_zero "$(report_total COST)" || fail 'a local answer should cost nothing'
 
 step 'The local server stops'
@@ -269,7 +269,7 @@ read_ledger 3 >/dev/null
 
 step 'The hourly report now: half local, and what it cost'
 "$bin/weir" report hourly --format table || fail 'there is no hourly report'
-[ "$(report_total LOCAL)" != 100% ] || fail 'LOCAL should have fallen'
+[ "$(report_total LOCAL)" != 1.0000 ] || fail 'LOCAL should have fallen'
 is_zero "$(report_total COST)" && fail 'COST should have risen'
 
 step 'The local server comes back, and bob is answered again'
