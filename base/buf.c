@@ -140,3 +140,19 @@ buf_put_uint(struct buf *b, uint64_t n)
 	} while (n > 0);
 	buf_put(b, at, (size_t)(text + sizeof text - at));
 }
+
+void
+buf_put_count(struct buf *b, uint64_t n)
+{
+	char text[27]; /* 20 digits, 6 commas */
+	char *at = text + sizeof text;
+	unsigned digits = 0;
+
+	do {
+		if (digits++ % 3 == 0 && digits > 1)
+			*--at = ',';
+		*--at = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	buf_put(b, at, (size_t)(text + sizeof text - at));
+}

@@ -60,6 +60,9 @@ void buf_puts(struct buf *b, const char *s);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_put_uint(struct buf *b, uint64_t n); /* in decimal */
 
+/* The same for people: 1,234,567. */
+void buf_put_count(struct buf *b, uint64_t n);
+
 void buf_put_slowly(struct buf *b, const void *p, size_t len); /* buf_put()'s */
 
 static inline void
