@@ -1,6 +1,5 @@
 #include "auth/key_file.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,30 +24,6 @@ struct hold {
 	struct key_table *table; /* owned: a reference */
 };
 
-static char *
-path_in(const char *state_dir, const char *name)
-{
-	return xasprintf("%s/%s", state_dir, name);
-}
-
-bool
-state_dir_is_private(const char *state_dir, struct fault *why)
-{
-	struct stat st;
-
-	if (stat(state_dir, &st) != 0)
-		return errno == ENOENT ||
-		    fault_errno(why, "cannot look at %s", state_dir);
-	if (!S_ISDIR(st.st_mode))
-		return fault_set(why, "%s is not a folder", state_dir);
-	if ((st.st_mode & 077) != 0)
-		return fault_set(why,
-		    "%s is open to others (mode %04o); close it with: "
-		    "chmod 700 %s",
-		    state_dir, (unsigned)st.st_mode & 07777, state_dir);
-	return true;
-}
-
 static void
 hold_release(struct hold *h)
 {
@@ -63,13 +38,10 @@ hold_release(struct hold *h)
 static bool
 hold_take(struct hold *h, const char *state_dir, struct fault *why)
 {
-	char *path = path_in(state_dir, LOCK_FILE_NAME);
-
-	*h = (struct hold){.state_dir = state_dir, .lock = -1};
-	if (folder_make(state_dir, 0700, why) &&
-	    (h->lock = file_lock(path, true, why)) >= 0)
+	*h = (struct hold){.state_dir = state_dir};
+	h->lock = state_file_lock(state_dir, LOCK_FILE_NAME, why);
+	if (h->lock >= 0)
 		h->table = key_table_load_as_admin(state_dir, why);
-	free(path);
 	return h->table != NULL;
 }
 
@@ -78,7 +50,7 @@ hold_take(struct hold *h, const char *state_dir, struct fault *why)
 static bool
 need_pepper(struct hold *h, struct fault *why)
 {
-	char *path = path_in(h->state_dir, PEPPER_FILE_NAME);
+	char *path = xasprintf("%s/%s", h->state_dir, PEPPER_FILE_NAME);
 	uint8_t pepper[PEPPER_BYTES];
 	struct stat st;
 	bool ok = true;
@@ -124,6 +96,10 @@ write_record(struct json_out *o, const struct key_record *r)
 			json_string(o, slice_of(r->models[i]));
 		json_close(o, ']');
 	}
+	if (r->class != KEY_CLASS_UNSAID)
+		json_member_string(
+		    o, "class", slice_of(key_class_name(r->class)));
+	state_write_limits(o, &r->limits);
 	if (r->created_ms != 0)
 		json_member_int(o, "created_ms", r->created_ms);
 	if (r->expires_ms != 0)
@@ -140,15 +116,10 @@ static bool
 hold_write(struct hold *h, const struct key_record *changed,
     const struct key_record *added, struct fault *why)
 {
-	char *path = path_in(h->state_dir, KEY_FILE_NAME);
 	struct buf text = {0};
-	struct json_out o = json_out_to(&text);
+	struct json_out o = state_file_begin(&text, "keys");
 	bool ok;
 
-	json_open(&o, '{');
-	json_member_int(&o, "version", 1);
-	json_key(&o, "keys");
-	json_open(&o, '[');
 	for (size_t i = 0; i < key_table_count(h->table); i++) {
 		const struct key_record *r = key_table_at(h->table, i);
 
@@ -158,17 +129,9 @@ hold_write(struct hold *h, const struct key_record *changed,
 	}
 	if (added != NULL)
 		write_record(&o, added);
-	json_close(&o, ']');
-	json_close(&o, '}');
-	buf_puts(&text, "\n");
-	if (buf_len(&text) > KEY_FILE_MOST_BYTES)
-		ok = fault_set(why, "%s would be larger than %zu bytes", path,
-		    KEY_FILE_MOST_BYTES);
-	else
-		ok = file_replace(
-		    path, buf_data(&text), buf_len(&text), 0600, why);
+	ok = state_file_replace(
+	    &o, h->state_dir, KEY_FILE_NAME, KEY_FILE_MOST_BYTES, why);
 	buf_release(&text);
-	free(path);
 	return ok;
 }
 
@@ -195,26 +158,11 @@ make_key(struct hold *h, struct key_record *r, char out[KEY_CHARS + 1],
 	return true;
 }
 
-/* Refuses what could not be read back. */
-static bool
-is_writable(const char *what, const char *text, struct fault *why)
-{
-	size_t len = strlen(text);
-
-	if (len == 0 || len > KEY_FILE_TEXT_MOST ||
-	    !text_is_clean_utf8(text, len))
-		return fault_set(why,
-		    "the %s is not 1 to %d bytes of text without control "
-		    "characters",
-		    what, KEY_FILE_TEXT_MOST);
-	return true;
-}
-
 static bool
 check_request(const struct key_request *q, struct fault *why)
 {
-	if (!is_writable("user", q->user, why) ||
-	    (q->name != NULL && !is_writable("name", q->name, why)))
+	if (!state_check_text("user", q->user, why) ||
+	    (q->name != NULL && !state_check_text("name", q->name, why)))
 		return false;
 	if (q->models == NULL)
 		return true;
@@ -222,7 +170,7 @@ check_request(const struct key_request *q, struct fault *why)
 		return fault_set(
 		    why, "a key names 1 to %d models", KEY_FILE_MODELS_MOST);
 	for (size_t i = 0; i < q->model_count; i++)
-		if (!is_writable("model", q->models[i], why))
+		if (!state_check_text("model", q->models[i], why))
 			return false;
 	return true;
 }
@@ -236,6 +184,9 @@ key_file_issue(const char *state_dir, const struct key_request *request,
 	    .name = (char *)request->name,
 	    .models = (char **)request->models,
 	    .model_count = request->model_count,
+	    .class = request->class,
+	    .limits =
+		request->limits == NULL ? limits_none() : *request->limits,
 	    .created_ms = now_ms,
 	    .expires_ms = request->expires_ms,
 	};

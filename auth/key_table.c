@@ -1,20 +1,15 @@
 #include "auth/key_table.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "auth/state_read.h"
 #include "base/buf.h"
-#include "base/file.h"
 #include "base/mem.h"
 
 #include "base/banned.h"
-
-#define FILE_VERSION 1
 
 struct key_table {
 	unsigned refs; /* atomic */
@@ -25,46 +20,6 @@ struct key_table {
 	size_t slot_mask;
 	uint8_t pepper[PEPPER_BYTES]; /* zeros if there is none */
 };
-
-static bool
-is_text(const char *p, size_t len)
-{
-	return len > 0 && len <= KEY_FILE_TEXT_MOST &&
-	    text_is_clean_utf8(p, len);
-}
-
-/* A member that is there must be a clean, short text. */
-static bool
-read_text(struct key_table *t, json_t *object, const char *member, char **out,
-    struct fault *why)
-{
-	json_t *value = json_object_get(object, member);
-
-	*out = NULL;
-	if (value == NULL)
-		return true;
-	if (!json_is_string(value) ||
-	    !is_text(json_string_value(value), json_string_length(value)))
-		return fault_set(why, "\"%s\" is not a text of 1 to %d bytes",
-		    member, KEY_FILE_TEXT_MOST);
-	*out = arena_strndup(
-	    &t->memory, json_string_value(value), json_string_length(value));
-	return true;
-}
-
-static bool
-read_time(json_t *object, const char *member, int64_t *out, struct fault *why)
-{
-	json_t *value = json_object_get(object, member);
-
-	*out = 0;
-	if (value == NULL)
-		return true;
-	if (!json_is_integer(value) || json_integer_value(value) <= 0)
-		return fault_set(why, "\"%s\" is not a time", member);
-	*out = json_integer_value(value);
-	return true;
-}
 
 static bool
 read_id(json_t *object, char out[KEY_ID_CHARS + 1], struct fault *why)
@@ -79,6 +34,31 @@ read_id(json_t *object, char out[KEY_ID_CHARS + 1], struct fault *why)
 			return fault_set(why, "\"id\" is not an id");
 	memcpy(out, id, KEY_ID_CHARS + 1);
 	return true;
+}
+
+bool
+key_class_parse(struct slice word, enum key_class *out)
+{
+	for (int c = KEY_CLASS_INTERACTIVE; c <= KEY_CLASS_BATCH; c++)
+		if (slice_is(word, key_class_name((enum key_class)c))) {
+			*out = (enum key_class)c;
+			return true;
+		}
+	return false;
+}
+
+const char *
+key_class_name(enum key_class c)
+{
+	switch (c) {
+	case KEY_CLASS_INTERACTIVE:
+		return "interactive";
+	case KEY_CLASS_BATCH:
+		return "batch";
+	case KEY_CLASS_UNSAID:
+		break;
+	}
+	return NULL;
 }
 
 static int
@@ -128,7 +108,7 @@ read_models(struct key_table *t, json_t *object, struct key_record *r,
 	json_array_foreach(list, i, value)
 	{
 		if (!json_is_string(value) ||
-		    !is_text(
+		    !state_is_text(
 			json_string_value(value), json_string_length(value)))
 			return fault_set(
 			    why, "\"models\" holds what is no name");
@@ -138,29 +118,17 @@ read_models(struct key_table *t, json_t *object, struct key_record *r,
 	return true;
 }
 
-/* What a later version means by a member that we do not know may be a limit:
- * ignoring it would let in too much. */
 static bool
-knows_members(
-    json_t *object, const char *const *known, size_t count, struct fault *why)
+read_class(json_t *object, enum key_class *out, struct fault *why)
 {
-	const char *member;
-	json_t *value;
+	json_t *value = json_object_get(object, "class");
+	struct slice word = {
+	    json_string_value(value), json_string_length(value)};
 
-	if (!json_is_object(object))
-		return fault_set(why, "it is not an object");
-	json_object_foreach(object, member, value)
-	{
-		size_t i = 0;
-
-		while (i < count && strcmp(known[i], member) != 0)
-			i++;
-		if (i == count)
-			return fault_set(why,
-			    "member \"%.40s\" is not known to this version",
-			    member);
-	}
-	return true;
+	*out = KEY_CLASS_UNSAID;
+	if (value == NULL || key_class_parse(word, out))
+		return true;
+	return fault_set(why, "\"class\" is none of interactive, batch");
 }
 
 static bool
@@ -168,16 +136,20 @@ read_record(struct key_table *t, json_t *object, struct key_record *r,
     struct fault *why)
 {
 	static const char *const known[] = {"id", "user", "name", "models",
-	    "created_ms", "expires_ms", "revoked_ms", "hash"};
+	    "class", "limits", "created_ms", "expires_ms", "revoked_ms",
+	    "hash"};
 
-	if (!knows_members(object, known, COUNT_OF(known), why) ||
+	r->limits = limits_none();
+	if (!state_has_only(object, known, COUNT_OF(known), why) ||
 	    !read_id(object, r->id, why) ||
-	    !read_text(t, object, "user", &r->user, why) ||
-	    !read_text(t, object, "name", &r->name, why) ||
+	    !state_read_text(object, "user", &t->memory, &r->user, why) ||
+	    !state_read_text(object, "name", &t->memory, &r->name, why) ||
 	    !read_models(t, object, r, why) ||
-	    !read_time(object, "created_ms", &r->created_ms, why) ||
-	    !read_time(object, "expires_ms", &r->expires_ms, why) ||
-	    !read_time(object, "revoked_ms", &r->revoked_ms, why) ||
+	    !read_class(object, &r->class, why) ||
+	    !state_read_limits(object, &r->limits, why) ||
+	    !state_read_time(object, "created_ms", &r->created_ms, why) ||
+	    !state_read_time(object, "expires_ms", &r->expires_ms, why) ||
+	    !state_read_time(object, "revoked_ms", &r->revoked_ms, why) ||
 	    !read_hash(object, r->hash, why))
 		return false;
 	if (r->user == NULL)
@@ -236,28 +208,6 @@ read_records(struct key_table *t, json_t *keys, struct fault *why)
 	return true;
 }
 
-static bool
-read_document(struct key_table *t, json_t *document, struct fault *why)
-{
-	static const char *const known[] = {"version", "keys"};
-	json_t *version = json_object_get(document, "version");
-	json_t *keys = json_object_get(document, "keys");
-
-	if (!json_is_object(document))
-		return fault_set(why, "it is not a JSON object");
-	if (!json_is_integer(version))
-		return fault_set(why, "\"version\" is missing");
-	if (json_integer_value(version) != FILE_VERSION)
-		return fault_set(why,
-		    "it has version %lld, this program reads version %d",
-		    (long long)json_integer_value(version), FILE_VERSION);
-	if (!knows_members(document, known, COUNT_OF(known), why))
-		return false;
-	if (!json_is_array(keys))
-		return fault_set(why, "\"keys\" is missing or not a list");
-	return read_records(t, keys, why);
-}
-
 static struct key_table *
 table_create(void)
 {
@@ -273,70 +223,20 @@ struct key_table *
 key_table_parse(struct slice json, const uint8_t *pepper, struct fault *why)
 {
 	struct key_table *t = table_create();
-	json_error_t error;
-	json_t *document = NULL;
-	bool ok = false;
+	json_t *keys, *document = state_file_parse(json, "keys", &keys, why);
+	bool ok;
 
 	if (pepper != NULL)
 		memcpy(t->pepper, pepper, PEPPER_BYTES);
-	if (json.len == 0) {
-		fault_set(why, "it is empty");
-		goto out;
-	}
-	document = json_loadb(json.p, json.len, JSON_REJECT_DUPLICATES, &error);
-	if (document == NULL) {
-		fault_set(why, "line %d, column %d: %.100s", error.line,
-		    error.column, error.text);
-		goto out;
-	}
-	if (!read_document(t, document, why))
-		goto out;
-	if (pepper == NULL && t->count > 0) {
-		fault_set(why,
+	ok = document != NULL && read_records(t, keys, why);
+	if (ok && pepper == NULL && t->count > 0)
+		ok = fault_set(why,
 		    "it has keys, but there is no pepper to check "
 		    "them with");
-		goto out;
-	}
-	ok = true;
-out:
 	json_decref(document);
 	if (!ok)
 		key_table_unref(&t);
 	return t;
-}
-
-/* Whether the owner of a file is one whom we would take orders from. */
-static bool
-is_trusted_owner(uid_t owner, const char *state_dir)
-{
-	struct stat folder;
-
-	return owner == 0 || owner == geteuid() ||
-	    (stat(state_dir, &folder) == 0 && owner == folder.st_uid);
-}
-
-enum presence { IS_THERE, IS_MISSING, IS_BAD };
-
-/* Reads one of the two files. */
-static enum presence
-read_one(const char *state_dir, const char *name, size_t most, bool any_owner,
-    struct buf *out, struct fault *why)
-{
-	char *path = xasprintf("%s/%s", state_dir, name);
-	enum presence found = IS_THERE;
-	uid_t owner;
-
-	if (!file_read_private(path, most, out, &owner, why)) {
-		found = errno == ENOENT ? IS_MISSING : IS_BAD;
-	} else if (!any_owner && !is_trusted_owner(owner, state_dir)) {
-		fault_set(why,
-		    "%s belongs to user number %ld, who is neither "
-		    "this user, nor root, nor the folder's owner",
-		    path, (long)owner);
-		found = IS_BAD;
-	}
-	free(path);
-	return found;
 }
 
 /* Sets *has_it; without one that is all. */
@@ -345,11 +245,11 @@ read_pepper(const char *state_dir, bool any_owner, uint8_t pepper[PEPPER_BYTES],
     bool *has_it, struct fault *why)
 {
 	struct buf bytes = {0};
-	enum presence found = read_one(
+	enum state_presence found = state_file_read(
 	    state_dir, PEPPER_FILE_NAME, PEPPER_BYTES, any_owner, &bytes, why);
-	bool ok = found != IS_BAD;
+	bool ok = found != STATE_IS_BAD;
 
-	*has_it = found == IS_THERE;
+	*has_it = found == STATE_IS_THERE;
 	if (*has_it && buf_len(&bytes) != PEPPER_BYTES)
 		ok = fault_set(why,
 		    "%s/%s is damaged: it has %zu bytes, not %d", state_dir,
@@ -373,16 +273,16 @@ load(const char *state_dir, bool any_owner, struct fault *why)
 	struct slice json;
 	struct fault what;
 	bool has_pepper;
-	enum presence found;
+	enum state_presence found;
 
 	/* The pepper second: it is made before the first key is written, so
 	 * whoever has seen a key also finds it. */
-	found = read_one(state_dir, KEY_FILE_NAME, KEY_FILE_MOST_BYTES,
+	found = state_file_read(state_dir, KEY_FILE_NAME, KEY_FILE_MOST_BYTES,
 	    any_owner, &text, why);
-	if (found == IS_BAD ||
+	if (found == STATE_IS_BAD ||
 	    !read_pepper(state_dir, any_owner, pepper, &has_pepper, why))
 		goto out;
-	json = found == IS_MISSING
+	json = found == STATE_IS_MISSING
 	    ? no_keys
 	    : (struct slice){buf_data(&text), buf_len(&text)};
 	t = key_table_parse(json, has_pepper ? pepper : NULL, &what);

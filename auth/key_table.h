@@ -9,9 +9,19 @@
 #include <stdint.h>
 
 #include "auth/key.h"
+#include "auth/limits.h"
 #include "base/attr.h"
 #include "base/fault.h"
 #include "base/text.h"
+
+/* Whose turn it is where requests wait: interactive ones go first. */
+enum key_class { KEY_CLASS_UNSAID, KEY_CLASS_INTERACTIVE, KEY_CLASS_BATCH };
+
+/* "interactive", "batch"; NULL for what was not said. */
+const char *key_class_name(enum key_class c);
+
+/* False if it is neither of the two. */
+MUST_CHECK bool key_class_parse(struct slice word, enum key_class *out);
 
 /* One key, as in keys.json.  Strings are owned by whoever owns the record. */
 struct key_record {
@@ -20,6 +30,9 @@ struct key_record {
 	char *name;    /* what its owner calls it, or NULL */
 	char **models; /* narrows the user's models; NULL: does not */
 	size_t model_count;
+	enum key_class class;
+	struct limits limits; /* what it states holds beside the user's; all
+				 else is limits_none() */
 	int64_t created_ms;
 	int64_t expires_ms; /* 0: never */
 	int64_t revoked_ms; /* 0: is not; a time to come: rotated, in grace */
@@ -39,7 +52,6 @@ enum key_verdict {
 #define PEPPER_FILE_NAME "pepper"
 #define KEY_FILE_MOST_BYTES ((size_t)16 << 20)
 #define KEY_FILE_MODELS_MOST 64
-#define KEY_FILE_TEXT_MOST 256 /* bytes in a user, a name, a model */
 
 struct key_table;
 

@@ -14,11 +14,11 @@ cell_ns(struct rate_limit limit)
 }
 
 static uint64_t
-cells_ns(struct rate_limit limit, uint32_t count)
+cells_ns(struct rate_limit limit, uint64_t count)
 {
 	uint64_t ns;
 
-	if (__builtin_mul_overflow(cell_ns(limit), (uint64_t)count, &ns) ||
+	if (__builtin_mul_overflow(cell_ns(limit), count, &ns) ||
 	    ns > SPAN_MOST_NS)
 		return SPAN_MOST_NS;
 	return ns;
@@ -47,31 +47,43 @@ debt_ns(const struct limiter *l, uint64_t now_ns)
 
 uint64_t
 limiter_take(
-    struct limiter *l, struct rate_limit limit, uint32_t cost, uint64_t now_ns)
+    struct limiter *l, struct rate_limit limit, uint64_t cost, uint64_t now_ns)
 {
-	uint64_t debt, depth;
+	uint64_t burst = burst_of(limit), debt, depth, room;
 
 	if (limit.per_minute == LIMIT_UNLIMITED)
 		return 0;
-	if (limit.per_minute == 0 || cost > burst_of(limit))
+	if (limit.per_minute == 0)
 		return LIMITER_NEVER;
-	depth = cells_ns(limit, burst_of(limit));
-	debt = add_capped(debt_ns(l, now_ns), cells_ns(limit, cost));
-	if (debt > depth)
-		return debt - depth;
+	if (cost == 0)
+		return 0;
+	debt = debt_ns(l, now_ns);
+	depth = cells_ns(limit, burst);
+	/* No bucket ever has room for more than the burst: a full one will do.
+	 */
+	room = cells_ns(limit, cost < burst ? cost : burst);
+	if (add_capped(debt, room) > depth)
+		return add_capped(debt, room) - depth;
 	l->arrival_ns = add_capped(now_ns, debt);
+	l->arrival_ns = add_capped(l->arrival_ns, cells_ns(limit, cost));
 	return 0;
 }
 
 void
-limiter_give_back(struct limiter *l, struct rate_limit limit, uint32_t cost)
+limiter_adjust(
+    struct limiter *l, struct rate_limit limit, int64_t delta, uint64_t now_ns)
 {
-	uint64_t ns;
+	uint64_t ns, debt = debt_ns(l, now_ns);
 
 	if (limit.per_minute == LIMIT_UNLIMITED || limit.per_minute == 0)
 		return;
-	ns = cells_ns(limit, cost);
-	l->arrival_ns = l->arrival_ns > ns ? l->arrival_ns - ns : 0;
+	if (delta >= 0) {
+		debt = add_capped(debt, cells_ns(limit, (uint64_t)delta));
+	} else {
+		ns = cells_ns(limit, 0 - (uint64_t)delta);
+		debt = debt > ns ? debt - ns : 0;
+	}
+	l->arrival_ns = add_capped(now_ns, debt);
 }
 
 uint32_t

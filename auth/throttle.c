@@ -1,6 +1,7 @@
 #include "auth/throttle.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ struct entry {
 };
 
 struct throttle {
+	pthread_mutex_t mutex; /* for the entries */
 	struct rate_limit limit;
 	uint64_t seeds[2];      /* so that nobody can aim at one bucket */
 	struct entry *entries;  /* owned */
@@ -36,6 +38,7 @@ throttle_create(uint32_t capacity, uint32_t per_minute)
 	struct throttle *t = xcalloc(sizeof *t);
 	uint32_t buckets = 1;
 
+	pthread_mutex_init(&t->mutex, NULL);
 	assert(capacity > 0 && capacity <= UINT32_C(1) << 24);
 	while (buckets < capacity)
 		buckets *= 2;
@@ -58,6 +61,7 @@ throttle_destroy(struct throttle **tp)
 
 	if (t == NULL)
 		return;
+	pthread_mutex_destroy(&t->mutex);
 	free(t->entries);
 	free(t->buckets);
 	free(t);
@@ -136,17 +140,26 @@ remember(struct throttle *t, const struct address *a)
 	return e;
 }
 
+static struct entry *
+see(struct throttle *t, const struct address *a)
+{
+	struct entry *e = find(t, a);
+
+	if (e == NULL)
+		return remember(t, a);
+	list_remove(&e->age);
+	list_push(&t->seen, &e->age);
+	return e;
+}
+
 uint64_t
 throttle_wrong_key(struct throttle *t, const struct address *a, uint64_t now_ns)
 {
 	struct address network = network_of(a);
-	struct entry *e = find(t, &network);
+	uint64_t wait;
 
-	if (e == NULL) {
-		e = remember(t, &network);
-	} else {
-		list_remove(&e->age);
-		list_push(&t->seen, &e->age);
-	}
-	return limiter_take(&e->wrong, t->limit, 1, now_ns);
+	pthread_mutex_lock(&t->mutex);
+	wait = limiter_take(&see(t, &network)->wrong, t->limit, 1, now_ns);
+	pthread_mutex_unlock(&t->mutex);
+	return wait;
 }

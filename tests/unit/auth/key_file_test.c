@@ -1,6 +1,5 @@
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "../folder.h"
 #include "auth/key_file.h"
 #include "base/buf.h"
 #include "base/file.h"
@@ -21,44 +21,6 @@
 
 #define NOW INT64_C(1780000000000)
 #define DAY INT64_C(86400000)
-
-static int
-remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
-static int
-make_folder(void **state)
-{
-	char template[] = "/tmp/weir-key-file-XXXXXX";
-
-	if (mkdtemp(template) == NULL)
-		return -1;
-	*state = xstrdup(template);
-	return 0;
-}
-
-static int
-remove_folder(void **state)
-{
-	int failed = nftw(*state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-
-	free(*state);
-	return failed;
-}
-
-static char *
-path_in(const char *dir, const char *name)
-{
-	static char path[256];
-
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	return path;
-}
 
 static struct stat
 stat_of(const char *path)
@@ -151,6 +113,42 @@ a_key_keeps_all_that_was_said_of_it(void **state)
 }
 
 static void
+a_key_keeps_its_class_and_limits_over_rotation(void **state)
+{
+	struct limits l = limits_none();
+	const struct key_request q = {
+	    .user = "bob", .class = KEY_CLASS_BATCH, .limits = &l};
+	char old[KEY_CHARS + 1], new[KEY_CHARS + 1], id[KEY_ID_CHARS + 1];
+	struct key_table *t;
+	struct fault why;
+
+	assert_true(
+	    limits_set(&l, SLICE("requests_per_minute"), SLICE("10"), &why));
+	assert_true(limits_set(&l, SLICE("budget"), SLICE("5/day"), &why));
+	assert_true(key_file_issue(*state, &q, NOW, old, &why));
+	issue(*state, new, id);
+	snprintf(id, sizeof id, "%.6s", key_id(slice_of(old)).p);
+	assert_int_equal(
+	    key_file_rotate(*state, id, DAY, NOW, new, &why), KEY_CHANGED);
+	t = loaded(*state);
+	assert_int_equal(key_table_count(t), 3);
+	for (size_t i = 0; i < 3; i += 2) {
+		const struct key_record *r = key_table_at(t, i);
+
+		assert_int_equal(r->class, KEY_CLASS_BATCH);
+		assert_int_equal(r->limits.stated, l.stated);
+		assert_int_equal(r->limits.most[LIMIT_REQUESTS], 10);
+		assert_true(
+		    r->limits.budget[PERIOD_DAY] == l.budget[PERIOD_DAY]);
+		assert_int_equal(
+		    r->limits.most[LIMIT_CONCURRENT], LIMIT_UNLIMITED);
+	}
+	assert_int_equal(key_table_at(t, 1)->class, KEY_CLASS_UNSAID);
+	assert_int_equal(key_table_at(t, 1)->limits.stated, 0);
+	key_table_unref(&t);
+}
+
+static void
 files_and_a_missing_folder_are_made_private(void **state)
 {
 	static const char *const names[] = {"keys.json", "pepper", "keys.lock"};
@@ -162,7 +160,7 @@ files_and_a_missing_folder_are_made_private(void **state)
 	assert_int_equal(stat_of(dir).st_mode & 07777, 0700);
 	for (size_t i = 0; i < COUNT_OF(names); i++)
 		assert_int_equal(
-		    stat_of(path_in(dir, names[i])).st_mode & 07777, 0600);
+		    stat_of(folder_path(dir, names[i])).st_mode & 07777, 0600);
 }
 
 static void
@@ -180,7 +178,7 @@ the_secret_is_nowhere_in_the_folder(void **state)
 
 		if (entry->d_name[0] == '.')
 			continue;
-		b = content(path_in(*state, entry->d_name));
+		b = content(folder_path(*state, entry->d_name));
 		if (buf_len(&b) > 0)
 			assert_null(
 			    memmem(buf_data(&b), buf_len(&b), key + 15, 32));
@@ -295,7 +293,7 @@ what_could_not_be_read_back_is_not_written(void **state)
 		assert_false(key_file_issue(*state, &bad[i], NOW, key, &why));
 		assert_int_equal(key[0], '\0');
 	}
-	assert_int_not_equal(access(path_in(*state, "keys.json"), F_OK), 0);
+	assert_int_not_equal(access(folder_path(*state, "keys.json"), F_OK), 0);
 }
 
 static void
@@ -307,12 +305,12 @@ a_damaged_file_is_not_written_over(void **state)
 	struct fault why;
 
 	issue(*state, key, id);
-	assert_int_equal(truncate(path_in(*state, "keys.json"), 20), 0);
-	before = stat_of(path_in(*state, "keys.json"));
+	assert_int_equal(truncate(folder_path(*state, "keys.json"), 20), 0);
+	before = stat_of(folder_path(*state, "keys.json"));
 	assert_false(key_file_issue(*state, &q, NOW, key, &why));
 	assert_non_null(strstr(why.text, "keys.json"));
 	assert_int_equal(key_file_revoke(*state, id, NOW, &why), KEY_FAILED);
-	after = stat_of(path_in(*state, "keys.json"));
+	after = stat_of(folder_path(*state, "keys.json"));
 	assert_int_equal(before.st_ino, after.st_ino);
 	assert_int_equal(after.st_size, 20);
 }
@@ -325,10 +323,10 @@ a_lost_pepper_is_not_replaced_under_keys(void **state)
 	struct fault why;
 
 	issue(*state, key, id);
-	assert_int_equal(unlink(path_in(*state, "pepper")), 0);
+	assert_int_equal(unlink(folder_path(*state, "pepper")), 0);
 	assert_false(key_file_issue(*state, &q, NOW, key, &why));
 	assert_non_null(strstr(why.text, "no pepper"));
-	assert_int_not_equal(access(path_in(*state, "pepper"), F_OK), 0);
+	assert_int_not_equal(access(folder_path(*state, "pepper"), F_OK), 0);
 }
 
 /* As on a full disk: a write beyond the limit fails. */
@@ -376,19 +374,19 @@ owner_group_and_mode_survive_when_root_writes(void **state)
 	assert_int_equal(chown(*state, 12345, 23456), 0);
 	issue(*state, key, id); /* new files belong to the folder's owner */
 	for (size_t i = 0; i < COUNT_OF(names); i++) {
-		struct stat st = stat_of(path_in(*state, names[i]));
+		struct stat st = stat_of(folder_path(*state, names[i]));
 
 		assert_int_equal(st.st_uid, 12345);
 		assert_int_equal(st.st_gid, 23456);
 		assert_int_equal(st.st_mode & 07777, 0600);
 	}
-	assert_int_equal(chown(path_in(*state, "keys.json"), 11, 22), 0);
-	assert_int_equal(chmod(path_in(*state, "keys.json"), 0400), 0);
+	assert_int_equal(chown(folder_path(*state, "keys.json"), 11, 22), 0);
+	assert_int_equal(chmod(folder_path(*state, "keys.json"), 0400), 0);
 	issue(*state, key, id); /* replaced ones keep theirs */
-	assert_int_equal(stat_of(path_in(*state, "keys.json")).st_uid, 11);
-	assert_int_equal(stat_of(path_in(*state, "keys.json")).st_gid, 22);
+	assert_int_equal(stat_of(folder_path(*state, "keys.json")).st_uid, 11);
+	assert_int_equal(stat_of(folder_path(*state, "keys.json")).st_gid, 22);
 	assert_int_equal(
-	    stat_of(path_in(*state, "keys.json")).st_mode & 07777, 0400);
+	    stat_of(folder_path(*state, "keys.json")).st_mode & 07777, 0400);
 }
 
 /* In a child: issues `count` keys and writes them to `fd`. */
@@ -466,13 +464,14 @@ a_folder_open_to_others_is_told(void **state)
 }
 
 #define IN_FOLDER(test) \
-	cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
+	cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    IN_FOLDER(a_key_keeps_all_that_was_said_of_it),
+	    IN_FOLDER(a_key_keeps_its_class_and_limits_over_rotation),
 	    IN_FOLDER(files_and_a_missing_folder_are_made_private),
 	    IN_FOLDER(the_secret_is_nowhere_in_the_folder),
 	    IN_FOLDER(a_revoked_key_stops_at_once),

@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "../folder.h"
 #include "auth/key_file.h"
 #include "auth/key_table.h"
 #include "base/buf.h"
@@ -22,44 +22,6 @@
 #define RECORD(id) "{\"id\":\"" id "\",\"user\":\"bob\",\"hash\":\"" HASH "\"}"
 
 static const uint8_t pepper[PEPPER_BYTES] = {1, 2, 3};
-
-static int
-remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
-static int
-make_folder(void **state)
-{
-	char template[] = "/tmp/weir-key-table-XXXXXX";
-
-	if (mkdtemp(template) == NULL)
-		return -1;
-	*state = xstrdup(template);
-	return 0;
-}
-
-static int
-remove_folder(void **state)
-{
-	int failed = nftw(*state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-
-	free(*state);
-	return failed;
-}
-
-static char *
-path_in(const char *dir, const char *name)
-{
-	static char path[256];
-
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	return path;
-}
 
 static void
 write_file(const char *path, const void *p, size_t len, mode_t mode)
@@ -282,6 +244,15 @@ damaged_text_is_refused_with_what_is_wrong(void **state)
 		"\"revoked_ms\""},
 	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\",\"limit\":1}"),
 		"\"limit\" is not known"},
+	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\",\"class\":\"b\"}"),
+		"\"class\" is none"},
+	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\",\"class\":1}"),
+		"\"class\" is none"},
+	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\",\"limits\":[]}"),
+		"\"limits\""},
+	    {DOCUMENT("{\"id\":\"k00000\",\"user\":\"b\","
+		      "\"limits\":[\"budget=5\"]}"),
+		"budget must be"},
 	    {DOCUMENT(RECORD("k00000") "," RECORD("k00000")), "twice"},
 	};
 	struct fault why;
@@ -328,9 +299,9 @@ an_empty_or_torn_file_is_damage(void **state)
 	char key[KEY_CHARS + 1];
 
 	issue(*state, "bob", key);
-	assert_int_equal(truncate(path_in(*state, "keys.json"), 40), 0);
+	assert_int_equal(truncate(folder_path(*state, "keys.json"), 40), 0);
 	refused(*state, "keys.json");
-	assert_int_equal(truncate(path_in(*state, "keys.json"), 0), 0);
+	assert_int_equal(truncate(folder_path(*state, "keys.json"), 0), 0);
 	refused(*state, "empty");
 }
 
@@ -340,11 +311,11 @@ the_pepper_is_missed_and_must_be_whole(void **state)
 	char key[KEY_CHARS + 1];
 
 	issue(*state, "bob", key);
-	assert_int_equal(truncate(path_in(*state, "pepper"), 31), 0);
+	assert_int_equal(truncate(folder_path(*state, "pepper"), 31), 0);
 	refused(*state, "31 bytes");
-	assert_int_equal(unlink(path_in(*state, "pepper")), 0);
+	assert_int_equal(unlink(folder_path(*state, "pepper")), 0);
 	refused(*state, "no pepper");
-	write_file(path_in(*state, "pepper"), HASH, 33, 0600);
+	write_file(folder_path(*state, "pepper"), HASH, 33, 0600);
 	refused(*state, "larger than 32");
 }
 
@@ -357,7 +328,7 @@ files_that_are_open_to_others_are_refused(void **state)
 
 	issue(*state, "bob", key);
 	for (size_t i = 0; i < COUNT_OF(names); i++) {
-		char *path = path_in(*state, names[i]);
+		char *path = folder_path(*state, names[i]);
 
 		for (mode_t bit = 1; bit < 0100; bit <<= 1) {
 			assert_int_equal(chmod(path, 0600 | bit), 0);
@@ -379,8 +350,9 @@ links_pipes_and_folders_are_refused(void **state)
 	for (size_t i = 0; i < COUNT_OF(names); i++) {
 		char *path;
 
-		snprintf(aside, sizeof aside, "%s", path_in(*state, "aside"));
-		path = path_in(*state, names[i]);
+		snprintf(
+		    aside, sizeof aside, "%s", folder_path(*state, "aside"));
+		path = folder_path(*state, names[i]);
 		assert_int_equal(rename(path, aside), 0);
 		assert_int_equal(symlink(aside, path), 0);
 		refused(*state, "symbolic link");
@@ -398,7 +370,7 @@ links_pipes_and_folders_are_refused(void **state)
 static void
 a_file_that_is_too_large_is_refused(void **state)
 {
-	const char *path = path_in(*state, "keys.json");
+	const char *path = folder_path(*state, "keys.json");
 
 	write_file(path, "{", 1, 0600);
 	assert_int_equal(truncate(path, (off_t)KEY_FILE_MOST_BYTES + 1), 0);
@@ -417,7 +389,8 @@ a_file_of_a_stranger_is_refused_but_to_an_administrator(void **state)
 		skip();
 	}
 	issue(*state, "bob", key);
-	assert_int_equal(chown(path_in(*state, "keys.json"), 12345, 12345), 0);
+	assert_int_equal(
+	    chown(folder_path(*state, "keys.json"), 12345, 12345), 0);
 	refused(*state, "belongs to user number 12345");
 	t = key_table_load_as_admin(*state, &why);
 	assert_non_null(t);
@@ -472,7 +445,7 @@ many_keys_are_all_found(void **state)
 }
 
 #define IN_FOLDER(test) \
-	cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
+	cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
 
 int
 main(void)

@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -111,6 +112,56 @@ a_table_for_one_works(void **state)
 	throttle_destroy(&t);
 }
 
+#define THREADS 8
+#define ASKED_EACH 1000
+
+struct asker {
+	pthread_t thread;
+	struct throttle *throttle;
+	unsigned let_through;
+};
+
+/* From one address that all have, and from others that push each other out. */
+static void *
+ask_often(void *arg)
+{
+	struct asker *a = arg;
+	struct address shared, other;
+
+	if (!address_parse(SLICE("10.0.0.1"), &shared))
+		return NULL;
+	other = shared;
+	for (unsigned i = 0; i < ASKED_EACH; i++) {
+		other.bytes[14] = (uint8_t)(1 + i % 100);
+		a->let_through +=
+		    throttle_wrong_key(a->throttle, &shared, 0) == 0;
+		(void)!throttle_wrong_key(a->throttle, &other, 0);
+	}
+	return NULL;
+}
+
+static void
+many_threads_share_one_count(void **state)
+{
+	struct throttle *t = throttle_create(64, 60);
+	struct asker askers[THREADS] = {0};
+	unsigned let_through = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < THREADS; i++) {
+		askers[i].throttle = t;
+		assert_int_equal(pthread_create(&askers[i].thread, NULL,
+				     ask_often, &askers[i]),
+		    0);
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		assert_int_equal(pthread_join(askers[i].thread, NULL), 0);
+		let_through += askers[i].let_through;
+	}
+	assert_int_equal(let_through, 60);
+	throttle_destroy(&t);
+}
+
 int
 main(void)
 {
@@ -121,6 +172,7 @@ main(void)
 	    cmocka_unit_test(a_full_table_forgets_who_was_seen_longest_ago),
 	    cmocka_unit_test(a_flood_of_addresses_stays_within_the_table),
 	    cmocka_unit_test(a_table_for_one_works),
+	    cmocka_unit_test(many_threads_share_one_count),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
