@@ -24,6 +24,8 @@ enum kind_trait {
 				    from the prompt's length */
 	KIND_HAS_X_API_KEY = 64, /* takes its key as x-api-key, not as a bearer,
 				    and wants anthropic-version */
+	KIND_WORKS_ON = 128,     /* does not notice that the client of an answer
+				    that is no stream has gone */
 };
 
 /* name, text, base path if the URL says none, health path, traits.  Servers
@@ -31,27 +33,27 @@ enum kind_trait {
  *
  * continuous_usage_stats stays off where nobody has seen it work: OpenAI
  * itself refuses requests with options that it does not know. */
-#define SERVER_KINDS(X)                                                       \
-	X(OPENAI, "openai", "/v1", "/v1/models", KIND_ASKS_USAGE)             \
-	X(VLLM, "vllm", "/v1", "/health", KIND_ASKS_USAGE | KIND_RUNS_USAGE)  \
-	X(SGLANG, "sglang", "/v1", "/health",                                 \
-	    KIND_ASKS_USAGE | KIND_RUNS_USAGE | KIND_NULLS_USAGE)             \
-	X(LLAMACPP, "llamacpp", "/v1", "/health", KIND_ASKS_USAGE)            \
-	X(MLX_LM, "mlx_lm", "/v1", "/health", KIND_ASKS_USAGE)                \
-	X(MLX_VLM, "mlx_vlm", "/v1", "/health", KIND_ASKS_USAGE)              \
-	X(RAPIDMLX, "rapidmlx", "/v1", "/health", KIND_ASKS_USAGE)            \
-	X(OLLAMA, "ollama", "/v1", "/", KIND_ASKS_USAGE | KIND_GUESSES_START) \
-	X(TEI, "tei", "/v1", "/health", 0)                                    \
-	X(INFINITY, "infinity", "", "/health", 0)                             \
-	X(ANTHROPIC, "anthropic", "/v1", "/v1/models",                        \
-	    KIND_IS_CLOUD | KIND_ASKS_USAGE | KIND_HAS_X_API_KEY)             \
-	X(FIREWORKS, "fireworks", "/v1", "/inference/v1/models",              \
-	    KIND_IS_CLOUD | KIND_ASKS_USAGE)                                  \
-	X(XAI, "xai", "/v1", "/v1/models",                                    \
-	    KIND_IS_CLOUD | KIND_ASKS_USAGE | KIND_REASONS_BESIDE)            \
-	X(DEEPSEEK, "deepseek", "/v1", "/v1/models",                          \
-	    KIND_IS_CLOUD | KIND_ASKS_USAGE)                                  \
-	X(OPENROUTER, "openrouter", "/v1", "/api/v1/key",                     \
+#define SERVER_KINDS(X)                                                        \
+	X(OPENAI, "openai", "/v1", "/v1/models", KIND_ASKS_USAGE)              \
+	X(VLLM, "vllm", "/v1", "/health", KIND_ASKS_USAGE | KIND_RUNS_USAGE)   \
+	X(SGLANG, "sglang", "/v1", "/health",                                  \
+	    KIND_ASKS_USAGE | KIND_RUNS_USAGE | KIND_NULLS_USAGE)              \
+	X(LLAMACPP, "llamacpp", "/v1", "/health", KIND_ASKS_USAGE)             \
+	X(MLX_LM, "mlx_lm", "/v1", "/health", KIND_ASKS_USAGE | KIND_WORKS_ON) \
+	X(MLX_VLM, "mlx_vlm", "/v1", "/health", KIND_ASKS_USAGE)               \
+	X(RAPIDMLX, "rapidmlx", "/v1", "/health", KIND_ASKS_USAGE)             \
+	X(OLLAMA, "ollama", "/v1", "/", KIND_ASKS_USAGE | KIND_GUESSES_START)  \
+	X(TEI, "tei", "/v1", "/health", 0)                                     \
+	X(INFINITY, "infinity", "", "/health", 0)                              \
+	X(ANTHROPIC, "anthropic", "/v1", "/v1/models",                         \
+	    KIND_IS_CLOUD | KIND_ASKS_USAGE | KIND_HAS_X_API_KEY)              \
+	X(FIREWORKS, "fireworks", "/v1", "/inference/v1/models",               \
+	    KIND_IS_CLOUD | KIND_ASKS_USAGE)                                   \
+	X(XAI, "xai", "/v1", "/v1/models",                                     \
+	    KIND_IS_CLOUD | KIND_ASKS_USAGE | KIND_REASONS_BESIDE)             \
+	X(DEEPSEEK, "deepseek", "/v1", "/v1/models",                           \
+	    KIND_IS_CLOUD | KIND_ASKS_USAGE)                                   \
+	X(OPENROUTER, "openrouter", "/v1", "/api/v1/key",                      \
 	    KIND_IS_CLOUD | KIND_ASKS_USAGE)
 
 enum server_kind {

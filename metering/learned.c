@@ -2,51 +2,26 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/file.h"
-#include "base/json_out.h"
-#include "base/json_scan.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "metering/learned_inner.h"
 #include "metering/usage.h"
 
 #include "base/banned.h"
 
 #define MICRO UINT64_C(1000000)
-#define FILE_SCHEMA 1
-#define FILE_MOST_BYTES (2u << 20)
+#define FILE_MOST_BYTES (8u << 20)
 #define FILE_MODE 0600
 
-/* A new sample weighs this much, once there are as many. */
-#define SAMPLES_REMEMBERED 32
+/* Longer than any answer takes; in a day a rate cannot overflow. */
+#define GENERATION_MOST_MS UINT64_C(86400000)
 
-struct ratio {
-	uint32_t microbytes; /* a token; 0: nothing is known */
-	uint32_t samples;    /* at most SAMPLES_REMEMBERED */
-};
-
-struct lesson {
-	char *upstream, *model; /* owned */
-	uint64_t hash;          /* of both */
-	uint64_t taught;        /* counts up; the least was longest ago */
-	struct ratio input, output;
-};
-
-struct learned {
-	char *path; /* owned */
-	pthread_mutex_t mutex;
-	/* All below is guarded by it. */
-	struct lesson lessons[LEARNED_MODELS_MOST];
-	size_t count;
-	uint64_t clock; /* the last `taught` */
-	bool is_changed;
-};
-
-/* --- ratios -------------------------------------------------------------- */
+/* --- what one answer teaches --------------------------------------------- */
 
 static uint32_t
 within(uint64_t microbytes)
@@ -59,24 +34,89 @@ within(uint64_t microbytes)
 }
 
 static bool
-is_sample(uint64_t bytes, int64_t tokens)
+is_ratio(uint64_t bytes, int64_t tokens)
 {
 	return bytes >= LEARNED_LEAST_BYTES && tokens >= LEARNED_LEAST_TOKENS &&
 	    tokens <= USAGE_MOST_TOKENS && bytes <= UINT64_MAX / MICRO;
 }
 
-/* The first samples count alike, later ones push the older out. */
+/* All tokens count alike, so that large prompts, which matter, are not guessed
+ * by what stands around small ones.  Later samples push the older out. */
 static void
-teach(struct ratio *r, uint64_t bytes, int64_t tokens)
+teach_ratio(struct ratio *r, uint64_t bytes, int64_t tokens)
 {
-	int64_t sample, old = r->microbytes;
+	uint64_t sample, weight = (uint64_t)tokens;
 
-	if (!is_sample(bytes, tokens))
+	if (!is_ratio(bytes, tokens))
 		return;
-	sample = within(bytes * MICRO / (uint64_t)tokens);
-	if (r->samples < SAMPLES_REMEMBERED)
+	sample = within(bytes * MICRO / weight);
+	if (r->samples < RATIO_SAMPLES_REMEMBERED)
 		r->samples++;
-	r->microbytes = (uint32_t)(old + (sample - old) / r->samples);
+	else
+		r->tokens -= r->tokens / RATIO_SAMPLES_REMEMBERED;
+	weight += r->tokens;
+	r->microbytes = (uint32_t)((r->microbytes * (uint64_t)r->tokens +
+				       sample * (uint64_t)tokens) /
+	    weight);
+	r->tokens = weight > UINT32_MAX ? UINT32_MAX : (uint32_t)weight;
+}
+
+static bool
+is_answer(const struct learned_sample *s)
+{
+	return s->answer_tokens > 0 && s->answer_tokens <= USAGE_MOST_TOKENS;
+}
+
+static void
+teach_size(struct answer_sizes *a, const struct learned_sample *s)
+{
+	uint64_t answers = s->answers == 0 ? 1 : s->answers;
+
+	if (is_answer(s))
+		answer_sizes_add(
+		    a, ((uint64_t)s->answer_tokens + answers - 1) / answers);
+}
+
+static bool
+is_prefill(const struct learned_sample *s)
+{
+	return s->uncached_tokens > 0 && s->ttft_ms > 0;
+}
+
+static int
+compare_rates(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+void
+speed_add(struct speed *s, uint64_t rate)
+{
+	uint32_t sorted[SPEED_SAMPLES];
+	uint64_t count;
+
+	if (rate == 0)
+		return;
+	s->rates[s->count % SPEED_SAMPLES] =
+	    rate > UINT32_MAX ? UINT32_MAX : (uint32_t)rate;
+	s->count++;
+	count = s->count < SPEED_SAMPLES ? s->count : SPEED_SAMPLES;
+	memcpy(sorted, s->rates, sizeof sorted);
+	qsort(sorted, count, sizeof *sorted, compare_rates);
+	s->median = sorted[(count - 1) / 2];
+}
+
+/* The first token is there when the time begins. */
+static void
+teach_speed(struct speed *to, const struct learned_sample *s)
+{
+	if (is_answer(s) && s->answer_tokens >= LEARNED_LEAST_TOKENS &&
+	    s->generation_ms > 0 && s->generation_ms <= GENERATION_MOST_MS)
+		speed_add(to,
+		    (uint64_t)(s->answer_tokens - 1) * MICRO /
+			s->generation_ms);
 }
 
 /* --- the table ----------------------------------------------------------- */
@@ -90,57 +130,106 @@ hash_of(const char *upstream, const char *model)
 	    text_hash(model, strlen(model));
 }
 
+/* The slot that has it, or the free one where it would go. */
+static uint16_t *
+find_slot(
+    struct learned *l, uint64_t hash, const char *upstream, const char *model)
+{
+	for (uint64_t at = hash ^ hash >> 32;; at++) {
+		uint16_t *slot = &l->slots[at % LESSON_SLOTS];
+		const struct lesson *lesson;
+
+		if (*slot == 0)
+			return slot;
+		lesson = l->lessons[*slot - 1];
+		if (lesson->hash == hash && strcmp(lesson->model, model) == 0 &&
+		    strcmp(lesson->upstream, upstream) == 0)
+			return slot;
+	}
+}
+
 static struct lesson *
 find(struct learned *l, const char *upstream, const char *model)
 {
-	uint64_t hash = hash_of(upstream, model);
+	const uint16_t *slot =
+	    find_slot(l, hash_of(upstream, model), upstream, model);
 
-	for (size_t i = 0; i < l->count; i++)
-		if (l->lessons[i].hash == hash &&
-		    strcmp(l->lessons[i].model, model) == 0 &&
-		    strcmp(l->lessons[i].upstream, upstream) == 0)
-			return &l->lessons[i];
-	return NULL;
+	return *slot == 0 ? NULL : l->lessons[*slot - 1];
 }
 
 static void
-forget(struct lesson *lesson)
+lesson_free(struct lesson *lesson)
 {
 	free(lesson->upstream);
 	free(lesson->model);
-	*lesson = (struct lesson){0};
+	free(lesson);
 }
 
-/* A place for one more: when all are taken, that of the one taught longest ago.
- */
-static struct lesson *
-place(struct learned *l)
+/* Takes out the one that was taught longest ago. */
+static void
+forget_oldest(struct learned *l)
 {
-	struct lesson *oldest = &l->lessons[0];
+	size_t oldest = 0;
 
-	if (l->count < LEARNED_MODELS_MOST)
-		return &l->lessons[l->count++];
 	for (size_t i = 1; i < l->count; i++)
-		if (l->lessons[i].taught < oldest->taught)
-			oldest = &l->lessons[i];
-	forget(oldest);
-	return oldest;
+		if (l->lessons[i]->taught < l->lessons[oldest]->taught)
+			oldest = i;
+	lesson_free(l->lessons[oldest]);
+	l->lessons[oldest] = l->lessons[--l->count];
+	memset(l->slots, 0, sizeof l->slots);
+	for (size_t i = 0; i < l->count; i++) {
+		const struct lesson *each = l->lessons[i];
+
+		*find_slot(l, each->hash, each->upstream, each->model) =
+		    (uint16_t)(i + 1);
+	}
 }
 
-static struct lesson *
-find_or_add(struct learned *l, const char *upstream, const char *model)
+struct lesson *
+lesson_find_or_add(struct learned *l, const char *upstream, const char *model)
 {
 	struct lesson *lesson = find(l, upstream, model);
+	uint64_t hash = hash_of(upstream, model);
 
 	if (lesson == NULL) {
-		lesson = place(l);
+		if (l->count == LEARNED_MODELS_MOST)
+			forget_oldest(l);
+		lesson = xcalloc(sizeof *lesson);
 		lesson->upstream = xstrdup(upstream);
 		lesson->model = xstrdup(model);
-		lesson->hash = hash_of(upstream, model);
+		lesson->hash = hash;
+		l->lessons[l->count++] = lesson;
+		*find_slot(l, hash, upstream, model) = (uint16_t)l->count;
 	}
 	lesson->taught = ++l->clock;
 	return lesson;
 }
+
+void
+lessons_clear(struct learned *l)
+{
+	while (l->count > 0)
+		lesson_free(l->lessons[--l->count]);
+	memset(l->slots, 0, sizeof l->slots);
+}
+
+static int
+compare_taught(const void *a, const void *b)
+{
+	const struct lesson *const *x = a, *const *y = b;
+
+	return ((*x)->taught > (*y)->taught) - ((*x)->taught < (*y)->taught);
+}
+
+void
+lessons_in_order(
+    const struct learned *l, struct lesson *to[LEARNED_MODELS_MOST])
+{
+	memcpy(to, l->lessons, l->count * sizeof(struct lesson *));
+	qsort(to, l->count, sizeof(struct lesson *), compare_taught);
+}
+
+/* --- learning and asking ------------------------------------------------- */
 
 void
 learned_note(struct learned *l, const char *upstream, const char *model,
@@ -148,13 +237,18 @@ learned_note(struct learned *l, const char *upstream, const char *model,
 {
 	struct lesson *lesson;
 
-	if (!is_sample(s->prompt_bytes, s->prompt_tokens) &&
-	    !is_sample(s->answer_bytes, s->answer_tokens))
+	if (!is_ratio(s->prompt_bytes, s->prompt_tokens) && !is_answer(s) &&
+	    !is_prefill(s))
 		return;
 	pthread_mutex_lock(&l->mutex);
-	lesson = find_or_add(l, upstream, model);
-	teach(&lesson->input, s->prompt_bytes, s->prompt_tokens);
-	teach(&lesson->output, s->answer_bytes, s->answer_tokens);
+	lesson = lesson_find_or_add(l, upstream, model);
+	teach_ratio(&lesson->input, s->prompt_bytes, s->prompt_tokens);
+	teach_ratio(&lesson->output, s->answer_bytes, s->answer_tokens);
+	teach_size(&lesson->sizes, s);
+	teach_speed(&lesson->speed, s);
+	if (is_prefill(s))
+		prefill_curve_add(
+		    &lesson->prefill, (uint64_t)s->uncached_tokens, s->ttft_ms);
 	l->is_changed = true;
 	pthread_mutex_unlock(&l->mutex);
 }
@@ -171,6 +265,35 @@ tokens_of(uint64_t bytes, struct ratio r)
 		return USAGE_MOST_TOKENS;
 	tokens = (bytes * MICRO + microbytes - 1) / microbytes;
 	return tokens > USAGE_MOST_TOKENS ? USAGE_MOST_TOKENS : (int64_t)tokens;
+}
+
+void
+learned_guess(struct learned *l, const char *upstream, const char *model,
+    uint64_t prompt_bytes, uint64_t known_bytes, struct learned_guess *g)
+{
+	struct ratio input = {0}, output = {0};
+	uint64_t unknown =
+	    prompt_bytes > known_bytes ? prompt_bytes - known_bytes : 0;
+	struct lesson *lesson;
+
+	*g = (struct learned_guess){0};
+	pthread_mutex_lock(&l->mutex);
+	if ((lesson = find(l, upstream, model)) != NULL) {
+		input = lesson->input;
+		output = lesson->output;
+		g->output_p95 =
+		    (int64_t)answer_sizes_percentile(&lesson->sizes, 95);
+		g->decode_rate = lesson->speed.median;
+		if (!prefill_curve_predict(&lesson->prefill,
+			(uint64_t)tokens_of(unknown, input), &g->ttft_ms))
+			g->ttft_ms = 0;
+	}
+	pthread_mutex_unlock(&l->mutex);
+	g->input = tokens_of(prompt_bytes, input);
+	g->uncached = tokens_of(unknown, input);
+	g->tokens_a_mb = tokens_of(MICRO, output);
+	if (g->output_p95 == 0)
+		g->output_p95 = LEARNED_FALLBACK_ANSWER_TOKENS;
 }
 
 int64_t
@@ -201,138 +324,67 @@ learned_output(
 	return tokens_of(bytes, r);
 }
 
-/* --- the file ------------------------------------------------------------ */
-
-/* Where the reader stands: a document of lessons of ratios of numbers. */
-enum { IN_DOCUMENT = 1, IN_LESSONS, IN_LESSON, IN_RATIO };
-
-struct reader {
-	struct learned *to;
-	const char *text; /* whole */
-	char key[IN_RATIO + 1][32];
-	char *upstream, *model;      /* owned; of the lesson being read */
-	struct ratio prompt, answer; /* of it */
-	uint64_t schema;
-	bool has_lessons;
-};
-
-/* A ratio that cannot be is one that nobody has learned. */
-static struct ratio
-checked(struct ratio r)
+bool
+learned_prefill(struct learned *l, const char *upstream, const char *model,
+    int64_t uncached_tokens, uint64_t *ms)
 {
-	if (r.microbytes < LEARNED_LEAST_MICROBYTES ||
-	    r.microbytes > LEARNED_MOST_MICROBYTES || r.samples < 1)
-		return (struct ratio){0};
-	if (r.samples > SAMPLES_REMEMBERED)
-		r.samples = SAMPLES_REMEMBERED;
-	return r;
-}
-
-/* Lessons stand in the order in which they were taught. */
-static void
-end_lesson(struct reader *r)
-{
+	uint64_t tokens = uncached_tokens < 0 ? 0 : (uint64_t)uncached_tokens;
 	struct lesson *lesson;
-
-	if (r->upstream != NULL && r->model != NULL) {
-		lesson = find_or_add(r->to, r->upstream, r->model);
-		lesson->input = checked(r->prompt);
-		lesson->output = checked(r->answer);
-	}
-	free(r->upstream);
-	free(r->model);
-	r->upstream = r->model = NULL;
-	r->prompt = r->answer = (struct ratio){0};
-}
-
-static void
-take_name(struct reader *r, const struct json_token *t, char **to)
-{
-	struct slice raw = {r->text + t->begin + 1, t->end - t->begin - 2};
-	size_t len;
-
-	free(*to);
-	*to = xcalloc(raw.len + 1);
-	len = json_decode(raw, *to, raw.len);
-	(*to)[len] = '\0';
-}
-
-static void
-take_number(struct reader *r, const struct json_token *t)
-{
-	bool is_prompt = strcmp(r->key[IN_LESSON], "prompt") == 0;
-	const char *key = r->key[t->depth];
-	struct ratio *ratio;
-	uint64_t n;
-
-	if (!text_to_u64(t->text, UINT32_MAX, &n))
-		return;
-	if (t->depth == IN_DOCUMENT && strcmp(key, "schema") == 0)
-		r->schema = n;
-	if (t->depth != IN_RATIO ||
-	    (!is_prompt && strcmp(r->key[IN_LESSON], "answer") != 0))
-		return;
-	ratio = is_prompt ? &r->prompt : &r->answer;
-	if (strcmp(key, "microbytes_a_token") == 0)
-		ratio->microbytes = (uint32_t)n;
-	else if (strcmp(key, "samples") == 0)
-		ratio->samples = (uint32_t)n;
-}
-
-/* What a later version has added is passed over. */
-static bool
-on_token(void *arg, const struct json_token *t)
-{
-	struct reader *r = arg;
-	bool in_lessons = strcmp(r->key[IN_DOCUMENT], "models") == 0;
-
-	if (t->kind == JSON_KEY) {
-		snprintf(r->key[t->depth], sizeof r->key[0], "%.*s",
-		    (int)t->text.len, t->text.p);
-		return true;
-	}
-	if (t->depth < IN_RATIO &&
-	    (t->kind == JSON_OBJECT || t->kind == JSON_ARRAY))
-		r->key[t->depth + 1][0] = '\0';
-	if (t->depth == IN_DOCUMENT && t->kind == JSON_ARRAY && in_lessons)
-		r->has_lessons = true;
-	if (t->depth > IN_DOCUMENT && !in_lessons)
-		return true;
-	if (t->kind == JSON_NUMBER)
-		take_number(r, t);
-	else if (t->depth == IN_LESSONS && t->kind == JSON_OBJECT_END)
-		end_lesson(r);
-	else if (t->depth == IN_LESSON && t->kind == JSON_STRING &&
-	    strcmp(r->key[IN_LESSON], "upstream") == 0)
-		take_name(r, t, &r->upstream);
-	else if (t->depth == IN_LESSON && t->kind == JSON_STRING &&
-	    strcmp(r->key[IN_LESSON], "model") == 0)
-		take_name(r, t, &r->model);
-	return true;
-}
-
-/* What was read before the damage counts as not learned either. */
-static bool
-read_document(struct learned *l, struct slice text, struct fault *why)
-{
-	struct reader r = {.to = l, .text = text.p};
-	struct json_scan scan;
 	bool ok;
 
-	json_scan_init(&scan, on_token, &r, IN_RATIO);
-	ok = json_scan_feed(&scan, text.p, text.len) != JSON_BAD &&
-	    json_scan_end(&scan) == JSON_DONE;
-	free(r.upstream);
-	free(r.model);
-	if (ok && r.has_lessons && r.schema == FILE_SCHEMA)
-		return true;
-	while (l->count > 0)
-		forget(&l->lessons[--l->count]);
-	if (!ok)
-		return fault_set(why, "%s is damaged at byte %llu", l->path,
-		    (unsigned long long)json_scan_offset(&scan));
-	return fault_set(why, "%s is not what this version writes", l->path);
+	pthread_mutex_lock(&l->mutex);
+	ok = (lesson = find(l, upstream, model)) != NULL &&
+	    prefill_curve_predict(&lesson->prefill, tokens, ms);
+	pthread_mutex_unlock(&l->mutex);
+	return ok;
 }
+
+uint64_t
+learned_prefill_rate(struct learned *l, const char *upstream, const char *model)
+{
+	struct lesson *lesson;
+	uint64_t rate = 0;
+
+	pthread_mutex_lock(&l->mutex);
+	if ((lesson = find(l, upstream, model)) != NULL)
+		rate = prefill_curve_rate(&lesson->prefill);
+	pthread_mutex_unlock(&l->mutex);
+	return rate;
+}
+
+static struct learned_facts
+facts_of(struct lesson *lesson)
+{
+	struct prefill_sample samples[PREFILL_SAMPLES_MOST];
+
+	return (struct learned_facts){
+	    .upstream = lesson->upstream,
+	    .model = lesson->model,
+	    .prompt_microbytes = lesson->input.microbytes,
+	    .answer_microbytes = lesson->output.microbytes,
+	    .output_p95 = answer_sizes_percentile(&lesson->sizes, 95),
+	    .prefill_samples = prefill_curve_samples(&lesson->prefill, samples),
+	    .prefill_rate = prefill_curve_rate(&lesson->prefill),
+	    .decode_rate = lesson->speed.median,
+	};
+}
+
+void
+learned_each(struct learned *l, learned_facts_fn on_facts, void *arg)
+{
+	struct lesson *in_order[LEARNED_MODELS_MOST];
+
+	pthread_mutex_lock(&l->mutex);
+	lessons_in_order(l, in_order);
+	for (size_t i = 0; i < l->count; i++) {
+		struct learned_facts f = facts_of(in_order[i]);
+
+		on_facts(arg, &f);
+	}
+	pthread_mutex_unlock(&l->mutex);
+}
+
+/* --- life ---------------------------------------------------------------- */
 
 struct learned *
 learned_open(const char *path, struct fault *why)
@@ -345,59 +397,12 @@ learned_open(const char *path, struct fault *why)
 	why->text[0] = '\0';
 	errno = 0;
 	if (file_read(path, FILE_MOST_BYTES, false, &file, why))
-		(void)read_document(
+		(void)learned_read(
 		    l, (struct slice){buf_data(&file), buf_len(&file)}, why);
 	else if (errno == ENOENT)
 		why->text[0] = '\0'; /* the first start */
 	buf_release(&file);
 	return l;
-}
-
-static void
-write_ratio(struct json_out *o, const char *name, struct ratio r)
-{
-	if (r.microbytes == 0)
-		return;
-	json_key(o, name);
-	json_open(o, '{');
-	json_member_int(o, "microbytes_a_token", r.microbytes);
-	json_member_int(o, "samples", r.samples);
-	json_close(o, '}');
-}
-
-static int
-compare_taught(const void *a, const void *b)
-{
-	const struct lesson *const *x = a, *const *y = b;
-
-	return ((*x)->taught > (*y)->taught) - ((*x)->taught < (*y)->taught);
-}
-
-static void
-write_document(const struct learned *l, struct buf *to)
-{
-	const struct lesson *in_order[LEARNED_MODELS_MOST];
-	struct json_out o = json_out_to(to);
-
-	for (size_t i = 0; i < l->count; i++)
-		in_order[i] = &l->lessons[i];
-	qsort(in_order, l->count, sizeof *in_order, compare_taught);
-	json_open(&o, '{');
-	json_member_int(&o, "schema", FILE_SCHEMA);
-	json_key(&o, "models");
-	json_open(&o, '[');
-	for (size_t i = 0; i < l->count; i++) {
-		json_open(&o, '{');
-		json_member_string(
-		    &o, "upstream", slice_of(in_order[i]->upstream));
-		json_member_string(&o, "model", slice_of(in_order[i]->model));
-		write_ratio(&o, "prompt", in_order[i]->input);
-		write_ratio(&o, "answer", in_order[i]->output);
-		json_close(&o, '}');
-	}
-	json_close(&o, ']');
-	json_close(&o, '}');
-	buf_put_literal(to, "\n");
 }
 
 bool
@@ -409,7 +414,7 @@ learned_save(struct learned *l, struct fault *why)
 	pthread_mutex_lock(&l->mutex);
 	is_changed = l->is_changed;
 	if (is_changed)
-		write_document(l, &text);
+		learned_write(l, &text);
 	l->is_changed = false;
 	pthread_mutex_unlock(&l->mutex);
 
@@ -433,8 +438,7 @@ learned_close(struct learned **lp)
 	*lp = NULL;
 	if (l == NULL)
 		return;
-	for (size_t i = 0; i < l->count; i++)
-		forget(&l->lessons[i]);
+	lessons_clear(l);
 	pthread_mutex_destroy(&l->mutex);
 	free(l->path);
 	free(l);

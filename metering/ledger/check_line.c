@@ -75,7 +75,8 @@ check_cost(const struct ledger_view *v, struct fault *why)
 	for (size_t i = 0; i < v->attempt_count; i++)
 		sum += v->attempts[i].cost_pusd;
 	if (sum == v->cost_usd)
-		return true;
+		return v->fallback_usd <= sum ||
+		    fault_set(why, "'fallback_usd' is more than 'cost_usd'");
 	money_format(sum_text, sum);
 	money_format(cost_text, v->cost_usd);
 	return fault_set(why, "its attempts cost %s, but its 'cost_usd' is %s",

@@ -69,7 +69,9 @@ struct ledger {
 	uint64_t foreign;         /* lines of earlier writers, still to write */
 	uint64_t written;         /* the last number that is in the file */
 
-	atomic_bool is_writable, must_reopen, is_closing;
+	uint64_t recovered; /* this start's lines that recovery made */
+
+	atomic_bool is_writable, must_reopen, is_closing, has_recovered;
 	atomic_uint_fast64_t safe;
 };
 
@@ -189,6 +191,8 @@ note_success(struct ledger *l)
 static void
 note_safe(struct ledger *l)
 {
+	if (l->foreign == 0 && l->written >= l->recovered)
+		atomic_store(&l->has_recovered, true);
 	if (atomic_exchange(&l->safe, l->written) != l->written)
 		tell(l);
 }
@@ -435,6 +439,8 @@ recover(struct ledger *l, struct fault *why)
 	}
 	l->waiting = count;
 	l->foreign = count - l->seq;
+	l->recovered = l->seq;
+	l->has_recovered = count == 0;
 	/* None of them stands before this. */
 	ledger_file_place(l->file, &device, &inode, &offset);
 	scoreboard_note_batch(l->board, device, inode, offset);
@@ -531,6 +537,13 @@ ledger_add(struct ledger *l, struct slot *slot, const struct ledger_line *line,
 	if (must_wake)
 		wake(l);
 	return seq;
+}
+
+bool
+ledger_has_recovered(const struct ledger *l, uint64_t *seq)
+{
+	*seq = l->recovered;
+	return atomic_load(&l->has_recovered);
 }
 
 uint64_t

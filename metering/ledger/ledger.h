@@ -71,6 +71,11 @@ struct slot *ledger_take_slot(struct ledger *l);
 uint64_t ledger_add(struct ledger *l, struct slot *slot,
     const struct ledger_line *line, struct buf *scratch);
 
+/* True once all that the scoreboard held of an earlier run stands in the file,
+ * as safe as the policy makes it; *seq (always set) is then the last number of
+ * this start's own lines that speak of it, 0 if none does. */
+bool ledger_has_recovered(const struct ledger *l, uint64_t *seq);
+
 /* Lines of this start up to this number are as safe as the policy makes them;
  * with LEDGER_FSYNC_NEVER, written.  A reader that passes lines on must stop
  * there: later ones may be lost in a power loss and their numbers not. */

@@ -13,7 +13,7 @@
  * the least it does whatever the numbers are: a number has at most 20 digits,
  * an amount 43 characters, a byte of text becomes at most 6. */
 #define TEXT_MOST_BYTES 256
-#define TEXT_LEAST_BYTES 4
+#define TEXT_LEAST_BYTES 2
 
 /* `,"writer":"…","seq":…}` and a newline, the writer a ULID: 26 characters. */
 #define FINISH_MOST_BYTES 96
@@ -79,8 +79,14 @@ put_plain(struct pen *p, const char *s)
 static void
 put_money(struct pen *p, __int128 pusd)
 {
+	static const char nothing[] = "\"0.000000000000\"";
 	char text[MONEY_TEXT_BYTES];
 
+	/* Most amounts of most lines. */
+	if (pusd == 0) {
+		buf_put(p->to, nothing, sizeof nothing - 1);
+		return;
+	}
 	money_format(text, pusd);
 	put_plain(p, text);
 }
@@ -183,6 +189,8 @@ ledger_line_take_attempt(
 	line->reasoning_tokens = known(a->usage.reasoning);
 	line->audio_tokens = known(a->usage.audio);
 	line->cost_usd += a->cost_pusd;
+	if (a->is_fallback)
+		line->fallback_usd += a->cost_pusd;
 }
 
 void

@@ -64,7 +64,15 @@
 	    "what a local answer would have cost on the first paid route")    \
 	X(client, "client", TEXT, "the User-Agent's first word")              \
 	X(client_request_id, "client_request_id", TEXT, "X-Request-Id given") \
-	X(session, "session", TEXT, "the session that the client named")
+	X(session, "session", TEXT, "the session that the client named")      \
+	X(predicted_ttft_ms, "predicted_ttft_ms", INT,                        \
+	    "what ttft_ms was expected to be; null: nothing was")             \
+	X(prefill, "prefill", TEXT,                                           \
+	    "`warned` or `refused` because that was too long")                \
+	X(joined_by, "joined_by", TEXT,                                       \
+	    "id of the retry that took over this one's answer")               \
+	X(fallback_usd, "fallback_usd", MONEY,                                \
+	    "of cost_usd, on paid routes taken because a free one failed")
 
 /* The same of one attempt at an upstream; COUNT is an INT that is never null,
  * SOURCE one of USAGE_SOURCES. */
@@ -89,6 +97,10 @@ struct ledger_attempt {
 	struct usage usage;   /* written only if source is not NONE */
 	enum usage_source source;
 	__int128 cost_pusd;
+	/* On a paid route that was taken because a free one failed.  Not
+	 * written of each attempt: what those cost is the line's fallback_usd.
+	 */
+	bool is_fallback;
 };
 
 #define LEDGER_TYPE_TEXT const char *
@@ -97,8 +109,8 @@ struct ledger_attempt {
 #define LEDGER_TYPE_BOOL bool
 #define LEDGER_TYPE_TIME int64_t
 
-/* Texts are borrowed from whoever filled it in.  An INT of -1 in ttft_ms is
- * written as null; other counts are never negative. */
+/* Texts are borrowed from whoever filled it in.  An INT of -1 in ttft_ms and
+ * predicted_ttft_ms is written as null; other counts are never negative. */
 struct ledger_line {
 #define X(member, name, type, help) LEDGER_TYPE_##type member;
 	LEDGER_FIELDS(X)
@@ -108,7 +120,7 @@ struct ledger_line {
 };
 
 /* Adds an attempt.  The line's own counts become those of this, the last one;
- * its cost is the sum over all. */
+ * its costs are the sums over all. */
 void ledger_line_take_attempt(
     struct ledger_line *line, const struct ledger_attempt *a);
 

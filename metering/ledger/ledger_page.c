@@ -78,12 +78,21 @@ static const char numbers[] =
 	"- **`avoided_usd`** is what the same counts would have cost on the "
 	"model's first paid route, for\n  answers from an upstream that costs "
 	"nothing.\n"
+	"- **`fallback_usd`** is the part of `cost_usd` that went to paid "
+	"routes "
+	"because a free one had\n  failed, was full or was too slow; routes "
+	"that "
+	"cost money were then not the first choice.\n"
 	"- **Times** are from one monotonic clock: `duration_ms` from arrival "
 	"to "
 	"end, `ttft_ms` from arrival\n  to the first content (text, reasoning, "
 	"a "
 	"tool call), `queue_ms` the part of it spent waiting\n  for a "
-	"place.\n\n";
+	"place. `predicted_ttft_ms` is what `ttft_ms` was expected to be when "
+	"the route was chosen,\n  by what earlier answers had taught.\n"
+	"- **`joined_by`**: the client left while its prompt was read, and the "
+	"same request came again and\n  took over the answer. What it cost "
+	"stands in the line of that `id`; this line has zeros.\n\n";
 
 static const char attempts[] =
     "## Attempts\n\n"

@@ -300,6 +300,7 @@ add_attempt(struct ledger_line *line, const struct slot *slot)
 	__int128 cost;
 
 	slot_read(slot, &p, &rates);
+	a.is_fallback = rates.is_fallback;
 	line->duration_ms = p.elapsed_ms;
 	if (rates.is_over || line->attempt_count == LEDGER_ATTEMPTS_MOST)
 		return;

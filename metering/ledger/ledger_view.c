@@ -17,7 +17,7 @@ clear(struct ledger_view *v)
 	LEDGER_FIELDS(X)
 #undef X
 	v->ts_ms = NO_TS;
-	v->ttft_ms = -1;
+	v->ttft_ms = v->predicted_ttft_ms = -1;
 	v->attempt_count = 0;
 	v->writer = (struct slice){NULL, 0};
 	v->seq = 0;

@@ -31,8 +31,8 @@ struct ledger_view_attempt {
 };
 
 /* Texts are decoded; they point into the line, or into `memory` where the line
- * has them escaped.  Numbers that are missing or null are 0, but for ttft_ms:
- * -1. */
+ * has them escaped.  Numbers that are missing or null are 0, but for ttft_ms
+ * and predicted_ttft_ms: -1. */
 struct ledger_view {
 #define X(member, name, type, help) VIEW_TYPE_##type member;
 	LEDGER_FIELDS(X)

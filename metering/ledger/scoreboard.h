@@ -51,8 +51,9 @@ struct slot_rates {
 	bool is_over;    /* the attempt has failed, and stands in the draft */
 	bool is_counted; /* a count that was not said is estimated */
 	bool has_price;
-	struct price price;     /* of the upstream if that is paid, else of
-				   what it is compared with */
+	bool is_fallback;   /* a paid route, taken because a free one failed */
+	struct price price; /* of the upstream if that is paid, else of
+			       what it is compared with */
 	int64_t input_estimate; /* tokens */
 	int64_t tokens_a_mb;    /* of answer text, in 10^6 bytes */
 };

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "metering/ledger/ledger_segments.h"
 #include "metering/ledger/ledger_view.h"
+#include "metering/redis/redis_spent.h"
 #include "metering/redis/redis_sums.h"
 
 #include "base/banned.h"
@@ -49,13 +50,36 @@ find(struct check *c, const char *fmt, ...)
 
 /* --- what Redis has ------------------------------------------------------ */
 
-/* The key without prefix and epoch: "use:2026-11-21T14:alice". */
+/* "spent:20778:user:alice": the days since 1970. */
+static bool
+split_day(struct slice key, const char *at, struct slice *rest, int64_t *day_ms)
+{
+	const char *number = at + sizeof ":spent:" - 1;
+	const char *colon =
+	    memchr(number, ':', (size_t)(key.p + key.len - number));
+	uint64_t day;
+
+	if (colon == NULL ||
+	    !text_to_u64((struct slice){number, (size_t)(colon - number)},
+		1u << 24, &day))
+		return false;
+	rest->p = at + 1;
+	rest->len = key.len - (size_t)(rest->p - key.p);
+	*day_ms = (int64_t)day * REDIS_DAY_MS;
+	return true;
+}
+
+/* The key without prefix and epoch: "use:2026-11-21T14:alice", and when its
+ * time begins. */
 static bool
 split_key(struct slice key, struct slice *rest, int64_t *hour_ms)
 {
 	const char *at = memmem(key.p, key.len, ":use:", 5);
+	const char *spent = memmem(key.p, key.len, ":spent:", 7);
 	char text[CLOCK_TEXT_BYTES];
 
+	if (spent != NULL && (at == NULL || spent < at))
+		return split_day(key, spent, rest, hour_ms);
 	if (at == NULL)
 		return false;
 	rest->p = at + 1;
@@ -259,8 +283,11 @@ take_line(struct check *c)
 	}
 	c->out->counted++;
 	redis_sums_add(c->high, v);
-	if (v->seq <= c->mark->before)
-		redis_sums_add(c->low, v);
+	redis_spent_add(c->high, v);
+	if (v->seq > c->mark->before)
+		return;
+	redis_sums_add(c->low, v);
+	redis_spent_add(c->low, v);
 }
 
 /* Whether lines were removed in front of the ledger's first one: then earlier
@@ -346,10 +373,9 @@ read_ledgers(struct check *c, struct redis_problem *p)
 /* --- comparing ----------------------------------------------------------- */
 
 static bool
-has_expired(const struct check *c, int64_t hour_ms)
+has_expired(const struct check *c, const struct redis_row *row)
 {
-	return hour_ms + REDIS_KEEP_MS <=
-	    (int64_t)redis_store_time_ms(c->store);
+	return row->ends_ms <= (int64_t)redis_store_time_ms(c->store);
 }
 
 static const uint64_t *
@@ -374,7 +400,7 @@ compare_row(struct check *c, const struct redis_row *row)
 	bool may_have_more =
 	    !c->out->is_exact || row->hour_ms <= c->whole_from_ms;
 
-	if (has_expired(c, row->hour_ms))
+	if (has_expired(c, row))
 		return;
 	c->out->compared++;
 	counts_of(c->redis, row, has);
@@ -425,6 +451,7 @@ redis_check_run(struct redis_store *s, const struct redis_check_query *q,
 	c->whole_from_ms = INT64_MIN;
 	ok = redis_marks_read(&out->marks, s, p) &&
 	    redis_store_each_key(s, "use:", on_key, c, p) &&
+	    redis_store_each_key(s, "spent:", on_key, c, p) &&
 	    redis_marks_read_again(&out->marks, s, p);
 	out->is_exact = out->marks.gateway_count <= q->ledger_count;
 	if (ok && (ok = read_ledgers(c, p)))

@@ -13,6 +13,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -59,7 +60,11 @@ struct redis_follower {
 	char run[REDIS_RUN_CHARS + 1]; /* where, and how far we were */
 	char epoch[ULID_CHARS + 1];
 	struct redis_span reached;
+	unsigned workers;
 
+	pthread_mutex_t lock; /* of `whole` */
+	struct redis_whole whole;
+	atomic_uint_fast64_t caught_up_ms; /* monotonic; 0: never */
 	atomic_int trouble;
 	atomic_bool is_whole;
 	atomic_uint_fast64_t applied, skipped, last_seq;
@@ -211,6 +216,18 @@ tell_success(struct redis_follower *f)
 	f->has_beaten = true;
 }
 
+static void
+note_whole(struct redis_follower *f, bool is_whole)
+{
+	pthread_mutex_lock(&f->lock);
+	snprintf(f->whole.epoch, sizeof f->whole.epoch, "%s",
+	    redis_store_epoch(f->store));
+	snprintf(
+	    f->whole.run, sizeof f->whole.run, "%s", redis_store_run(f->store));
+	atomic_store(&f->is_whole, is_whole);
+	pthread_mutex_unlock(&f->lock);
+}
+
 static enum store_verdict
 beat(struct redis_follower *f, struct redis_problem *p)
 {
@@ -218,13 +235,13 @@ beat(struct redis_follower *f, struct redis_problem *p)
 	struct store_entry before;
 	bool is_whole;
 	enum store_verdict v = redis_store_beat(
-	    f->store, f->is_ready, &now, &is_whole, &before, p);
+	    f->store, f->is_ready, f->workers, &now, &is_whole, &before, p);
 
 	if (v != STORE_OK) {
 		redis_peers_release(&now);
 		return v;
 	}
-	atomic_store(&f->is_whole, is_whole);
+	note_whole(f, is_whole);
 	take_peers(f, &now);
 	f->entries = 0;
 	if (++f->beats >= BEATS_TO_TRUST)
@@ -268,9 +285,13 @@ feed(struct redis_follower *f, struct redis_problem *p)
 	enum store_verdict v;
 
 	while (!must_stop(f)) {
+		uint64_t now_ms = clock_mono_ns() / NS_PER_MS;
+
 		v = redis_feed_step(f->feed, &is_done, p);
 		if (v != STORE_OK)
 			return v;
+		if (is_done)
+			atomic_store(&f->caught_up_ms, now_ms);
 		note_reached(f);
 		must_beat |= is_beat_due(f) || (is_done && !f->is_ready);
 		f->is_ready |= is_done;
@@ -404,6 +425,7 @@ release(struct redis_follower *f)
 	if (f->beat_fd >= 0)
 		close(f->beat_fd);
 	release_options(&f->redis);
+	pthread_mutex_destroy(&f->lock);
 	free(f->ledger_path);
 	free(f->peers_path);
 	free(f);
@@ -456,6 +478,8 @@ redis_follower_start(const struct redis_follower_options *o, struct fault *why)
 	snprintf(f->writer, sizeof f->writer, "%s", o->writer);
 	f->safe_seq = o->safe_seq;
 	f->arg = o->arg;
+	f->workers = o->workers;
+	pthread_mutex_init(&f->lock, NULL);
 	f->stop_fd = f->beat_fd = -1;
 	atomic_init(&f->trouble, REDIS_NONE);
 	if (make_clocks(f, why))
@@ -476,6 +500,27 @@ bool
 redis_follower_is_whole(const struct redis_follower *f)
 {
 	return atomic_load(&f->is_whole);
+}
+
+bool
+redis_follower_whole(struct redis_follower *f, struct redis_whole *out)
+{
+	bool is_whole;
+
+	pthread_mutex_lock(&f->lock);
+	is_whole = atomic_load(&f->is_whole);
+	*out = f->whole;
+	pthread_mutex_unlock(&f->lock);
+	return is_whole;
+}
+
+bool
+redis_follower_has_counted(
+    const struct redis_follower *f, uint64_t ago_ms, uint64_t now_ms)
+{
+	uint64_t at_ms = atomic_load(&f->caught_up_ms);
+
+	return at_ms > 0 && at_ms + ago_ms >= now_ms;
 }
 
 void

@@ -13,8 +13,10 @@
 
 #include "base/attr.h"
 #include "base/fault.h"
+#include "base/id.h"
 #include "metering/redis/redis_options.h"
 #include "metering/redis/redis_reply.h"
+#include "metering/redis/redis_store.h"
 
 struct redis_follower;
 
@@ -27,6 +29,14 @@ struct redis_follower_options {
 	 * follower's thread. */
 	uint64_t (*safe_seq)(void *arg);
 	void *arg;
+	unsigned workers; /* that share limits, and must have joined before
+			     our part counts as whole; 0: limits are local */
+};
+
+/* In which counters of which server sums are whole. */
+struct redis_whole {
+	char epoch[ULID_CHARS + 1];
+	char run[REDIS_RUN_CHARS + 1];
 };
 
 struct redis_follower_status {
@@ -44,6 +54,17 @@ MUST_CHECK struct redis_follower *redis_follower_start(
  * replayed its ledger when we last looked, at most about a second ago.  Shared
  * limits on money hold only then.  Any thread. */
 bool redis_follower_is_whole(const struct redis_follower *f);
+
+/* The same, and where: a script that asks for this epoch, sent to this run of
+ * the server, is never answered from counters that have since been lost.  Any
+ * thread. */
+MUST_CHECK bool redis_follower_whole(
+    struct redis_follower *f, struct redis_whole *out);
+
+/* True if all lines that stood in the ledger `ago_ms` before are counted.  Any
+ * thread. */
+bool redis_follower_has_counted(
+    const struct redis_follower *f, uint64_t ago_ms, uint64_t now_ms);
 
 /* Any thread. */
 void redis_follower_status(

@@ -132,7 +132,7 @@ flush(struct removal *r, struct redis_problem *p)
 	return true;
 }
 
-/* Keys are {prefix}:EPOCH:..., but for {prefix}:epoch. */
+/* Keys of counters are {prefix}:EPOCH:...; an epoch has no colon. */
 static bool
 on_key(void *arg, struct slice key, struct redis_problem *p)
 {
@@ -145,6 +145,7 @@ on_key(void *arg, struct slice key, struct redis_problem *p)
 	left = key.len - (size_t)(brace - key.p);
 	if (left < 2 + ULID_CHARS + 1 || brace[1] != ':' ||
 	    brace[2 + ULID_CHARS] != ':' ||
+	    memchr(brace + 2, ':', ULID_CHARS) != NULL ||
 	    memcmp(brace + 2, redis_store_epoch(r->store), ULID_CHARS) == 0)
 		return true;
 	redis_args_slice(&r->keys, key);

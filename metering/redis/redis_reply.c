@@ -260,7 +260,7 @@ redis_reader_destroy(struct redis_reader **rp)
 }
 
 enum redis_read
-redis_reader_feed(struct redis_reader *r, const char *p, size_t len,
+redis_reader_next(struct redis_reader *r, const char *p, size_t len,
     struct redis_reply **out, struct fault *why)
 {
 	void *reply = NULL;
@@ -281,11 +281,20 @@ redis_reader_feed(struct redis_reader *r, const char *p, size_t len,
 	if (reply == NULL)
 		return REDIS_READ_MORE;
 	*out = reply;
-	if (r->parser->pos != r->parser->len) {
-		redis_reply_destroy(out);
-		fault_set(why, "something comes behind its answer");
-		return REDIS_READ_BAD;
-	}
-	r->bytes = r->values = 0;
+	r->bytes = r->parser->len - r->parser->pos;
+	r->values = 0;
 	return REDIS_READ_DONE;
+}
+
+enum redis_read
+redis_reader_feed(struct redis_reader *r, const char *p, size_t len,
+    struct redis_reply **out, struct fault *why)
+{
+	enum redis_read result = redis_reader_next(r, p, len, out, why);
+
+	if (result != REDIS_READ_DONE || r->bytes == 0)
+		return result;
+	redis_reply_destroy(out);
+	fault_set(why, "something comes behind its answer");
+	return REDIS_READ_BAD;
 }

@@ -122,6 +122,10 @@ void redis_reader_destroy(struct redis_reader **rp);
 /* Takes bytes in pieces of any size. */
 enum redis_read { REDIS_READ_MORE, REDIS_READ_DONE, REDIS_READ_BAD };
 
+/* For many commands at once: after DONE it may hold more replies already, and
+ * is to be called again with `len` 0. */
+enum redis_read redis_reader_next(struct redis_reader *r, const char *p,
+    size_t len, struct redis_reply **out, struct fault *why);
 /* Sets *out, which the caller then owns, when a reply is whole.  After BAD
  * (with the reason) the reader can only be destroyed.  Bytes behind a whole
  * reply are bad too: one command has one answer. */

@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "metering/redis/redis_lua.h"
+#include "metering/redis/redis_spent.h"
 
 #include "base/banned.h"
 
 /* Numbers up to 10^18 do not fit into Lua's: they are compared, checked and cut
  * as texts, and only Redis itself adds them. */
-const char redis_script_apply[] =
+const char redis_script_apply[] = LUA_RELEASE
     "local now = redis.call('HMGET', KEYS[1], 'id', 'next')\n"
     "if ARGV[1] ~= now[1] and ARGV[1] ~= now[2] then\n"
     "  return {'epoch', now[1] or ''}\n"
@@ -17,12 +19,13 @@ const char redis_script_apply[] =
     "local fields = {'requests', 'input', 'cached', 'output',\n"
     "                'reasoning', 'pusd', 'errors', 'micro_usd'}\n"
     "local most = '999999999999999999'\n"
-    "local spans, gaps, hours = tonumber(ARGV[3]), tonumber(ARGV[4]),\n"
-    "                           #KEYS - 3\n"
-    "local at = 5\n"
+    "local spans, gaps, hours, ids = tonumber(ARGV[3]),\n"
+    "  tonumber(ARGV[4]), #KEYS - 3, tonumber(ARGV[5])\n"
+    "local at = 6\n"
     "local first_gap = at + 3 * spans\n"
     "local first_hour = first_gap + gaps\n"
-    "local first_row = first_hour + hours\n"
+    "local first_id = first_hour + hours\n"
+    "local first_row = first_id + ids\n"
     "for i = at, first_gap - 1, 3 do\n"
     "  local mark = redis.call('HGET', KEYS[2], 'at:' .. ARGV[i]) or '0'\n"
     "  if mark ~= ARGV[i + 1] then return {'moved', ARGV[i], mark} end\n"
@@ -77,6 +80,20 @@ const char redis_script_apply[] =
     "for i = first_gap, first_hour - 1 do\n"
     "  redis.call('HSET', KEYS[3], ARGV[i], time)\n"
     "end\n"
+    /* What these lines held is in the counters now; in those of an epoch that
+     * is being prepared, once it is in force. */
+    "local tag = string.sub(KEYS[1], 1, -7)\n"
+    "local gateway = string.match(KEYS[2], ':gateway:(.*)$')\n"
+    "local open = tag .. ':open:' .. gateway\n"
+    "if ids > 0 and redis.call('EXISTS', open) == 1 then\n"
+    "  for i = first_id, first_row - 1 do\n"
+    "    if ARGV[1] == now[1] then release(tag, gateway, ARGV[i])\n"
+    "    elseif redis.pcall('HGET', open, ARGV[i]) then\n"
+    "      redis.pcall('HSET', tag .. ':' .. ARGV[1] .. ':counted',\n"
+    "                  ARGV[i], gateway)\n"
+    "    end\n"
+    "  end\n"
+    "end\n"
     "redis.call('HSET', KEYS[2], 'place', ARGV[2])\n"
     "return {'ok'}\n";
 
@@ -118,11 +135,21 @@ const char redis_script_beat[] =
     "local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
     "local id = redis.call('HGET', KEYS[1], 'id')\n"
     "if id ~= ARGV[1] then return {'epoch', id or ''} end\n"
+    /* Sums are not whole while what our workers hold is not known here. */
+    "local state, joined = ARGV[4], 0\n"
+    "if state ~= '' and ARGV[5] ~= '0' then\n"
+    "  for _, entry in ipairs(redis.call('HGETALL', KEYS[4])) do\n"
+    "    local epoch, run = string.match(entry,\n"
+    "      '^%S+ %S+ in (%S+) (%S+)')\n"
+    "    if epoch == id and run == state then joined = joined + 1 end\n"
+    "  end\n"
+    "  if joined < tonumber(ARGV[5]) then state = '' end\n"
+    "end\n"
     "if redis.call('EXISTS', KEYS[3]) == 0 then return {'gone'} end\n"
     "local r = redis.call('HMGET', KEYS[3], 'writer', 'seen')\n"
     "local age = math.max(now - (tonumber(r[2]) or 0), 0)\n"
     "redis.call('HSET', KEYS[2], ARGV[2],\n"
-    "           ARGV[4] == '' and 'replaying' or ARGV[4])\n"
+    "           state == '' and 'replaying' or state)\n"
     "redis.call('HSET', KEYS[3], 'writer', ARGV[3],\n"
     "           'seen', string.format('%.0f', now))\n"
     "local out = redis.call('HGETALL', KEYS[2])\n"
@@ -134,28 +161,34 @@ const char redis_script_beat[] =
 /* What is left of the old epoch goes within a day, its counters when their time
  * has come. */
 const char redis_script_switch[] =
-    "local now = redis.call('HMGET', KEYS[1], 'id', 'parents')\n"
-    "if now[1] ~= ARGV[2] then return {'epoch', now[1] or ''} end\n"
-    "local old = ARGV[1] .. ':' .. ARGV[2] .. ':'\n"
-    "local new = ARGV[1] .. ':' .. ARGV[3] .. ':gateways'\n"
-    "local names = redis.pcall('HKEYS', old .. 'gateways')\n"
-    "if names.err then names = {} end\n"
-    "for _, name in ipairs(names) do\n"
-    "  if name ~= ARGV[4] then\n"
-    "    redis.call('HSETNX', new, name, 'absent')\n"
-    "  end\n"
-    "  redis.call('EXPIRE', old .. 'gateway:' .. name, 86400)\n"
-    "end\n"
-    "redis.call('EXPIRE', old .. 'gateways', 86400)\n"
-    "redis.call('EXPIRE', old .. 'skipped', 86400)\n"
-    "if ARGV[5] ~= '' then\n"
-    "  redis.call('HSET', new, ARGV[5], ARGV[6])\n"
-    "end\n"
-    "redis.call('HSET', KEYS[1], 'id', ARGV[3], 'parents',\n"
-    "  string.sub(ARGV[2] .. ' ' .. (now[2] or ''), 1, 16 * 27),\n"
-    "  'at', redis.call('TIME')[1])\n"
-    "redis.call('HDEL', KEYS[1], 'next')\n"
-    "return {'ok'}\n";
+    LUA_RELEASE "local now = redis.call('HMGET', KEYS[1], 'id', 'parents')\n"
+		"if now[1] ~= ARGV[2] then return {'epoch', now[1] or ''} end\n"
+		"local old = ARGV[1] .. ':' .. ARGV[2] .. ':'\n"
+		"local new = ARGV[1] .. ':' .. ARGV[3] .. ':gateways'\n"
+		"local names = redis.pcall('HKEYS', old .. 'gateways')\n"
+		"if names.err then names = {} end\n"
+		"for _, name in ipairs(names) do\n"
+		"  if name ~= ARGV[4] then\n"
+		"    redis.call('HSETNX', new, name, 'absent')\n"
+		"  end\n"
+		"  redis.call('EXPIRE', old .. 'gateway:' .. name, 86400)\n"
+		"end\n"
+		"redis.call('EXPIRE', old .. 'gateways', 86400)\n"
+		"redis.call('EXPIRE', old .. 'skipped', 86400)\n"
+		"if ARGV[5] ~= '' then\n"
+		"  redis.call('HSET', new, ARGV[5], ARGV[6])\n"
+		"end\n"
+		"redis.call('HSET', KEYS[1], 'id', ARGV[3], 'parents',\n"
+		"  string.sub(ARGV[2] .. ' ' .. (now[2] or ''), 1, 16 * 27),\n"
+		"  'at', redis.call('TIME')[1])\n"
+		"redis.call('HDEL', KEYS[1], 'next')\n"
+		"local key = ARGV[1] .. ':' .. ARGV[3] .. ':counted'\n"
+		"local counted = redis.pcall('HGETALL', key)\n"
+		"for i = 1, #counted, 2 do\n"
+		"  release(ARGV[1], counted[i + 1], counted[i])\n"
+		"end\n"
+		"redis.call('DEL', key)\n"
+		"return {'ok'}\n";
 
 const char redis_script_prepare[] =
     "local kind = redis.call('TYPE', KEYS[1])['ok']\n"
@@ -185,6 +218,7 @@ redis_batch_release(struct redis_batch *b)
 {
 	redis_sums_destroy(&b->sums);
 	redis_args_release(&b->gaps);
+	redis_args_release(&b->ids);
 }
 
 void
@@ -192,6 +226,7 @@ redis_batch_clear(struct redis_batch *b)
 {
 	redis_sums_clear(b->sums);
 	redis_args_clear(&b->gaps);
+	redis_args_clear(&b->ids);
 	b->span_count = b->lines = 0;
 	b->skipped = 0;
 }
@@ -230,7 +265,9 @@ redis_batch_take(
 	}
 	s->last = line->seq;
 	b->lines++;
+	redis_args_slice(&b->ids, line->id);
 	redis_sums_add(b->sums, line);
+	redis_spent_add(b->sums, line);
 	return true;
 }
 
@@ -258,7 +295,7 @@ static void
 add_hour(struct hours *h, const char *prefix, const char *epoch,
     const struct redis_row *row)
 {
-	int64_t end_ms = row->hour_ms + REDIS_KEEP_MS;
+	int64_t end_ms = row->ends_ms;
 
 	if (h->last.p != NULL && h->last.len == row->key.len &&
 	    memcmp(h->last.p, row->key.p, row->key.len) == 0)
@@ -300,6 +337,7 @@ redis_batch_command(const struct redis_batch *b, const char *prefix,
 	redis_args_text(out, place);
 	redis_args_number(out, b->span_count);
 	redis_args_number(out, b->gaps.count);
+	redis_args_number(out, b->ids.count);
 	for (size_t i = 0; i < b->span_count; i++) {
 		redis_args_text(out, b->spans[i].writer);
 		redis_args_number(out, b->spans[i].before);
@@ -307,6 +345,7 @@ redis_batch_command(const struct redis_batch *b, const char *prefix,
 	}
 	redis_args_append(out, &b->gaps);
 	redis_args_append(out, &hours.ends);
+	redis_args_append(out, &b->ids);
 	redis_args_append(out, &rows);
 	redis_args_release(&rows);
 	redis_args_release(&hours.keys);

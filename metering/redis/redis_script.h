@@ -29,7 +29,8 @@ extern const char redis_script_apply[];
 extern const char redis_script_enter[];
 
 /* Says that we are alive, and whether we have caught up.
- * KEYS epoch, gateways, our record; ARGV epoch, name, writer, run or "".
+ * KEYS epoch, gateways, our record, our workers; ARGV epoch, name, writer, run
+ * or "", how many workers must have joined.
  * -> ok, writer before us, ms since, then name, state, ... | epoch | gone */
 extern const char redis_script_beat[];
 
@@ -42,9 +43,6 @@ extern const char redis_script_switch[];
  * KEYS epoch; ARGV tag, name, its id, an id if there is no epoch at all.
  * -> ok, the epoch in force */
 extern const char redis_script_prepare[];
-
-/* How long an hour's counters stay after it has begun. */
-#define REDIS_KEEP_MS (INT64_C(400) * 24 * 3600 * 1000)
 
 #define REDIS_BATCH_LINES_MOST 1000
 #define REDIS_BATCH_SPANS_MOST 32
@@ -61,6 +59,7 @@ struct redis_batch {
 	size_t span_count;
 	struct redis_args gaps; /* the names of skipped ranges */
 	uint64_t skipped;       /* lines in these */
+	struct redis_args ids;  /* of the lines' requests */
 	size_t lines;
 };
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "metering/redis/redis_open.h"
 #include "metering/redis/redis_store_inner.h"
 
 #include "base/banned.h"
@@ -14,8 +15,8 @@
 #define CURSOR_CHARS 20
 #define SCAN_KEYS 1000
 
-static char *
-name_of(const struct redis_options *o)
+char *
+redis_own_name(const struct redis_options *o)
 {
 	char machine[HOST_NAME_MAX + 1] = "";
 
@@ -33,7 +34,7 @@ redis_store_create(const struct redis_options *o, const char *writer,
 	struct redis_store *s = xcalloc(sizeof *s);
 
 	s->options = o;
-	s->name = name_of(o);
+	s->name = redis_own_name(o);
 	snprintf(s->writer, sizeof s->writer, "%s", writer);
 	snprintf(s->tag, sizeof s->tag, "{%s}", o->prefix);
 	if (ulid_source_init(&s->ids, why))
@@ -322,7 +323,7 @@ read_peers(const struct redis_store *s, const struct redis_reply *r,
 }
 
 enum store_verdict
-redis_store_beat(struct redis_store *s, bool is_ready,
+redis_store_beat(struct redis_store *s, bool is_ready, unsigned workers,
     struct redis_peers *peers, bool *is_whole, struct store_entry *before,
     struct redis_problem *p)
 {
@@ -330,13 +331,16 @@ redis_store_beat(struct redis_store *s, bool is_ready,
 	enum store_verdict v;
 
 	*is_whole = false;
-	begin_script(s, redis_script_beat, 3);
+	begin_script(s, redis_script_beat, 4);
 	redis_store_key(s, &s->args, "gateways", SLICE(""));
 	redis_store_key(s, &s->args, "gateway:", slice_of(s->name));
+	redis_key(
+	    &s->args, s->options->prefix, "", "workers:", slice_of(s->name));
 	redis_args_text(&s->args, s->epoch);
 	redis_args_text(&s->args, s->name);
 	redis_args_text(&s->args, s->writer);
 	redis_args_text(&s->args, is_ready ? s->run : "");
+	redis_args_number(&s->args, workers);
 	r = redis_link_ask(s->link, &s->args, p);
 	v = judge(s, &r, p);
 	if (v != STORE_OK)
@@ -403,6 +407,54 @@ redis_store_switch(
 {
 	return switch_epoch(s, s->old_epoch, s->epoch,
 	    without == NULL ? "" : without, s->name, p);
+}
+
+/* --- shared limits ------------------------------------------------------- */
+
+static struct redis_reply *
+forget_some(struct redis_store *s, const char *gateway, struct redis_problem *p)
+{
+	redis_args_clear(&s->args);
+	redis_args_text(&s->args, "EVAL");
+	redis_args_text(&s->args, redis_script_forget);
+	redis_args_number(&s->args, 3);
+	redis_key(&s->args, s->options->prefix, "", "open:", slice_of(gateway));
+	redis_key(
+	    &s->args, s->options->prefix, "", "workers:", slice_of(gateway));
+	redis_key(&s->args, s->options->prefix, "", "leases", SLICE(""));
+	redis_args_text(&s->args, s->tag);
+	redis_args_text(&s->args, gateway);
+	return redis_link_ask(s->link, &s->args, p);
+}
+
+enum store_verdict
+redis_store_forget(struct redis_store *s, const char *gateway, uint64_t *count,
+    uint64_t *alive_ms, struct redis_problem *p)
+{
+	uint64_t some, has_more = 1;
+
+	*count = *alive_ms = 0;
+	while (has_more != 0) {
+		struct redis_reply *r = forget_some(s, gateway, p);
+		struct slice word;
+
+		if (r == NULL)
+			return STORE_FAILED;
+		word = redis_reply_text(r, 0);
+		if (word.p != NULL && slice_is(word, "alive") &&
+		    redis_reply_number(r, 1, alive_ms)) {
+			redis_reply_destroy(&r);
+			return STORE_MOVED;
+		}
+		if (!redis_reply_number(r, 1, &some) ||
+		    !redis_reply_number(r, 2, &has_more)) {
+			store_not_redis(s, &r, "EVAL", p);
+			return STORE_FAILED;
+		}
+		redis_reply_destroy(&r);
+		*count += some;
+	}
+	return STORE_OK;
 }
 
 /* --- all keys ------------------------------------------------------------ */

@@ -55,6 +55,10 @@ MUST_CHECK bool redis_store_open(
 void redis_store_close(struct redis_store *s);
 bool redis_store_is_open(const struct redis_store *s);
 
+/* What this gateway is called in Redis: as configured, or the machine's name.
+ * The caller frees it. */
+char *redis_own_name(const struct redis_options *o);
+
 /* Facts, once open. */
 const char *redis_store_place(const struct redis_store *s);
 const char *redis_store_name(const struct redis_store *s);
@@ -84,11 +88,12 @@ MUST_CHECK bool redis_store_mark(struct redis_store *s, struct slice writer,
 enum store_verdict redis_store_apply(struct redis_store *s,
     const struct redis_batch *b, const char *place, struct redis_problem *p);
 
-/* Says that we are alive, and whether we have caught up.  Sets who counts here,
- * whether all of them have caught up, and who was here before us. */
+/* Says that we are alive, and whether we have caught up; in Redis's eyes not
+ * before so many of our workers have joined (0: none do).  Sets who counts
+ * here, whether all of them have caught up, and who was here before us. */
 enum store_verdict redis_store_beat(struct redis_store *s, bool is_ready,
-    struct redis_peers *peers, bool *is_whole, struct store_entry *before,
-    struct redis_problem *p);
+    unsigned workers, struct redis_peers *peers, bool *is_whole,
+    struct store_entry *before, struct redis_problem *p);
 
 /* Ends the epoch: every gateway, we too, has to replay into a new one.  EPOCH
  * if somebody else has done so. */
@@ -104,6 +109,13 @@ MUST_CHECK bool redis_store_prepare(
  * `without` (NULL: nobody) does not count any more. */
 enum store_verdict redis_store_switch(
     struct redis_store *s, const char *without, struct redis_problem *p);
+
+/* Gives up what a gateway that does not come back holds of shared limits; sets
+ * how many requests of it that were.  MOVED, with the ms that its lease lasts,
+ * if it is alive. */
+enum store_verdict redis_store_forget(struct redis_store *s,
+    const char *gateway, uint64_t *count, uint64_t *alive_ms,
+    struct redis_problem *p);
 
 /* One command of the caller's own. */
 MUST_CHECK struct redis_reply *redis_store_ask(struct redis_store *s,

@@ -103,11 +103,13 @@ find_slot(const struct redis_sums *s, uint64_t hash, struct slice key,
 	size_t mask = 2 * s->room - 1;
 
 	for (size_t at = hash & mask;; at = (at + 1) & mask) {
-		const struct row *r = &s->rows[s->slots[at] - 1];
+		const struct row *r;
 
-		if (s->slots[at] == 0 ||
-		    (r->hash == hash && is_same(key_of(s, r), key) &&
-			is_same(field_of(s, r), field)))
+		if (s->slots[at] == 0)
+			return &s->slots[at];
+		r = &s->rows[s->slots[at] - 1];
+		if (r->hash == hash && is_same(key_of(s, r), key) &&
+		    is_same(field_of(s, r), field))
 			return &s->slots[at];
 	}
 }
@@ -132,15 +134,13 @@ hash_of(struct slice key, struct slice field)
 	return text_hash(key.p, key.len) * 31 + text_hash(field.p, field.len);
 }
 
-/* A name between the bars of a field: bars, percent signs, blanks and control
- * bytes become %XX.  None: "-". */
-static void
-put_name(struct buf *to, struct slice name)
+void
+redis_sums_put_name(struct buf *to, struct slice name)
 {
 	size_t plain = 0;
 
 	if (name.p == NULL || name.len == 0) {
-		buf_put_literal(to, "-|");
+		buf_put_literal(to, "-");
 		return;
 	}
 	for (size_t i = 0; i < name.len; i++) {
@@ -153,7 +153,6 @@ put_name(struct buf *to, struct slice name)
 		plain = i + 1;
 	}
 	buf_put(to, name.p + plain, name.len - plain);
-	buf_put_literal(to, "|");
 }
 
 static void
@@ -207,8 +206,10 @@ row_of_line(struct redis_sums *s, const struct ledger_view *line)
 	buf_put_literal(&s->scratch, ":");
 	buf_put(&s->scratch, line->user.p, line->user.len);
 	key.len = buf_len(&s->scratch);
-	put_name(&s->scratch, line->model);
-	put_name(&s->scratch, line->upstream);
+	redis_sums_put_name(&s->scratch, line->model);
+	buf_put_literal(&s->scratch, "|");
+	redis_sums_put_name(&s->scratch, line->upstream);
+	buf_put_literal(&s->scratch, "|");
 	key.p = buf_data(&s->scratch);
 	field.p = key.p + key.len;
 	field.len = buf_len(&s->scratch) - key.len;
@@ -251,11 +252,28 @@ redis_sums_add(struct redis_sums *s, const struct ledger_view *line)
 }
 
 void
+redis_sums_more(struct redis_sums *s, struct slice key, struct slice field,
+    int64_t begin_ms, int64_t input, int64_t output, __int128 pusd)
+{
+	struct row *r;
+
+	if (input <= 0 && output <= 0 && pusd <= 0)
+		return;
+	r = row_of(s, key, field);
+	r->hour_ms = begin_ms;
+	add(&r->counts[REDIS_COUNT_INPUT], input);
+	add(&r->counts[REDIS_COUNT_OUTPUT], output);
+	add(&r->counts[REDIS_COUNT_PUSD], pusd);
+}
+
+void
 redis_sums_set(struct redis_sums *s, struct slice key, struct slice field,
     int64_t hour_ms, enum redis_counter c, uint64_t n)
 {
-	note_hour(s, hour_ms);
-	row_of(s, key, field)->counts[c] = n;
+	struct row *r = row_of(s, key, field);
+
+	r->hour_ms = hour_ms;
+	r->counts[c] = n;
 }
 
 size_t
@@ -272,6 +290,9 @@ redis_sums_row(const struct redis_sums *s, size_t i, struct redis_row *out)
 	out->key = key_of(s, r);
 	out->field = field_of(s, r);
 	out->hour_ms = r->hour_ms;
+	out->ends_ms = r->hour_ms +
+	    (slice_starts(out->key, "spent:") ? REDIS_SPENT_KEEP_MS
+					      : REDIS_KEEP_MS);
 	memcpy(out->counts, r->counts, sizeof out->counts);
 }
 

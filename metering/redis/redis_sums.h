@@ -15,11 +15,16 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "base/buf.h"
 #include "base/text.h"
 #include "metering/ledger/ledger_view.h"
 
 #define REDIS_COUNT_MOST UINT64_C(999999999999999999)
 #define REDIS_HOUR_MS INT64_C(3600000)
+
+/* How long counters stay after their hour, or their day, has begun. */
+#define REDIS_KEEP_MS (INT64_C(400) * 24 * 3600 * 1000)
+#define REDIS_SPENT_KEEP_MS (INT64_C(40) * 24 * 3600 * 1000)
 
 /* member, name of the field, help */
 #define REDIS_COUNTERS(X)                                                \
@@ -46,7 +51,8 @@ const char *redis_counter_field(enum redis_counter c);
 struct redis_row {
 	struct slice key;   /* without prefix and epoch */
 	struct slice field; /* how its fields begin */
-	int64_t hour_ms;    /* when the hour begins */
+	int64_t hour_ms;    /* when the hour, or the day, begins */
+	int64_t ends_ms;    /* when it expires */
 	uint64_t counts[REDIS_COUNTER_COUNT];
 };
 
@@ -61,6 +67,15 @@ void redis_sums_clear(struct redis_sums *s);
 
 /* Adds a line; one for which no upstream was tried changes nothing. */
 void redis_sums_add(struct redis_sums *s, const struct ledger_view *line);
+
+/* Adds to a row's tokens and cost, as long as one of them is above 0.  The row
+ * is made if it is not there; its day begins at `begin_ms`. */
+void redis_sums_more(struct redis_sums *s, struct slice key, struct slice field,
+    int64_t begin_ms, int64_t input, int64_t output, __int128 pusd);
+
+/* Appends a name as it stands between the bars of a field: a blank, a bar, a
+ * percent sign and control bytes as %XX; none at all as "-". */
+void redis_sums_put_name(struct buf *to, struct slice name);
 
 /* Sets one counter of a row, which is made if it is not there. */
 void redis_sums_set(struct redis_sums *s, struct slice key, struct slice field,

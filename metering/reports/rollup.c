@@ -59,6 +59,7 @@ rollup_sums_add(struct rollup_sums *to, const struct rollup_sums *from)
 #undef X
 	to->cost_pusd += from->cost_pusd;
 	to->avoided_pusd += from->avoided_pusd;
+	to->fallback_pusd += from->fallback_pusd;
 }
 
 static bool
@@ -102,6 +103,7 @@ add_line(struct cell *c, const struct ledger_view *line)
 		s->local_tokens += input + output;
 	s->cost_pusd += line->cost_usd;
 	s->avoided_pusd += line->avoided_usd;
+	s->fallback_pusd += line->fallback_usd;
 	s->estimated += is_estimated;
 	s->estimated_cost += has_estimated_cost(line);
 	s->estimated_avoided += is_estimated && line->avoided_usd != 0;

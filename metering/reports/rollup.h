@@ -68,6 +68,8 @@ struct rollup_sums {
 	ROLLUP_COUNTS(X)
 #undef X
 	__int128 cost_pusd, avoided_pusd;
+	__int128 fallback_pusd;    /* of cost_pusd, because free routes failed
+				    */
 	int64_t first_ms, last_ms; /* arrivals; 0 if there were no requests */
 };
 

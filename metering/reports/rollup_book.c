@@ -250,6 +250,12 @@ rollup_book_place(const struct rollup_book *b)
 	return &b->manifest.place;
 }
 
+uint64_t
+rollup_book_seq(const struct rollup_book *b, const char *writer)
+{
+	return rollup_marks_seq(&b->manifest.marks, slice_of(writer));
+}
+
 bool
 rollup_book_is_dirty(const struct rollup_book *b)
 {
@@ -413,53 +419,115 @@ rollup_book_report(struct rollup_book *b, struct report *r)
 	pthread_mutex_unlock(&b->mutex);
 }
 
+/* Whoever a stretch of one of the tables is given to. */
+struct part_taker {
+	void (*on_part)(void *arg, const struct rollup *t,
+	    const struct rollup_filter *part);
+	void *arg;
+	const struct rollup_filter *filter; /* whose names count */
+};
+
 static void
-add_sum(const struct rollup *t, const struct rollup_filter *f, int64_t since_ms,
-    int64_t until_ms, struct rollup_sums *out)
+give(const struct part_taker *to, const struct rollup *t, int64_t since_ms,
+    int64_t until_ms)
 {
-	struct rollup_filter part = *f;
-	struct rollup_sums sums;
+	struct rollup_filter part = *to->filter;
 
 	part.since_ms = since_ms;
 	part.until_ms = until_ms;
-	if (since_ms >= until_ms)
-		return;
-	rollup_sum(t, &part, &sums);
-	rollup_sums_add(out, &sums);
+	if (since_ms < until_ms)
+		to->on_part(to->arg, t, &part);
 }
 
 /* Whole days by days, the rest by quarters. */
 static void
-sum_recent(const struct rollup_book *b, const struct rollup_filter *f,
-    int64_t since_ms, struct rollup_sums *out)
+give_recent(
+    const struct rollup_book *b, const struct part_taker *to, int64_t since_ms)
 {
-	int64_t first = since_ms, last = f->until_ms;
+	int64_t first = since_ms, last = to->filter->until_ms;
 
 	if (!is_day(first))
 		first = rollup_start(ROLLUP_DAY_MS, first) + ROLLUP_DAY_MS;
 	if (!is_day(last))
 		last = rollup_start(ROLLUP_DAY_MS, last);
 	if (first >= last) {
-		add_sum(b->quarters, f, since_ms, f->until_ms, out);
+		give(to, b->quarters, since_ms, to->filter->until_ms);
 		return;
 	}
-	add_sum(b->quarters, f, since_ms, first, out);
-	add_sum(b->days, f, first, last, out);
-	add_sum(b->quarters, f, last, f->until_ms, out);
+	give(to, b->quarters, since_ms, first);
+	give(to, b->days, first, last);
+	give(to, b->quarters, last, to->filter->until_ms);
+}
+
+static void
+give_all(struct rollup_book *b, const struct part_taker *to)
+{
+	const struct rollup_filter *f = to->filter;
+
+	pthread_mutex_lock(&b->mutex);
+	if (f->since_ms < b->since_ms) {
+		give(to, b->days, f->since_ms,
+		    f->until_ms < b->since_ms ? f->until_ms : b->since_ms);
+		give_recent(b, to, b->since_ms);
+	} else {
+		give_recent(b, to, f->since_ms);
+	}
+	pthread_mutex_unlock(&b->mutex);
+}
+
+static void
+on_summed_part(
+    void *arg, const struct rollup *t, const struct rollup_filter *part)
+{
+	struct rollup_sums sums;
+
+	rollup_sum(t, part, &sums);
+	rollup_sums_add(arg, &sums);
 }
 
 void
 rollup_book_sum(struct rollup_book *b, const struct rollup_filter *f,
     struct rollup_sums *out)
 {
+	struct part_taker to = {on_summed_part, out, f};
+
 	*out = (struct rollup_sums){0};
-	pthread_mutex_lock(&b->mutex);
-	if (f->since_ms < b->since_ms) {
-		add_sum(b->days, f, f->since_ms,
-		    f->until_ms < b->since_ms ? f->until_ms : b->since_ms, out);
-		sum_recent(b, f, b->since_ms, out);
-	} else {
-		sum_recent(b, f, f->since_ms, out);
-	}
-	pthread_mutex_unlock(&b->mutex);
+	give_all(b, &to);
+}
+
+/* What is summed up by some of the names. */
+struct grouping {
+	struct rollup *sums; /* owned; all in one cell a set of names */
+	unsigned by;
+};
+
+/* How long things took is not asked for, and costs the most to add. */
+static void
+on_grouped_row(void *arg, const struct rollup_row *row)
+{
+	static const struct waits none;
+	const struct grouping *g = arg;
+	struct rollup_row sums_alone = *row;
+
+	sums_alone.waits = &none;
+	rollup_add_row(g->sums, 0, g->by, &sums_alone);
+}
+
+static void
+on_grouped_part(
+    void *arg, const struct rollup *t, const struct rollup_filter *part)
+{
+	rollup_each(t, part, on_grouped_row, arg);
+}
+
+void
+rollup_book_each(struct rollup_book *b, const struct rollup_filter *f,
+    unsigned by, rollup_row_fn on_row, void *arg)
+{
+	struct grouping g = {rollup_create(), by};
+	struct part_taker to = {on_grouped_part, &g, f};
+
+	give_all(b, &to);
+	rollup_each(g.sums, &ROLLUP_EVERYTHING, on_row, arg);
+	rollup_destroy(&g.sums);
 }

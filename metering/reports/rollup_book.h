@@ -48,6 +48,9 @@ void rollup_book_skip(struct rollup_book *b, const struct ledger_place *place);
 /* What stands before it is counted. */
 const struct ledger_place *rollup_book_place(const struct rollup_book *b);
 
+/* Up to which number a writer's lines are counted. */
+uint64_t rollup_book_seq(const struct rollup_book *b, const char *writer);
+
 /* Whether there is anything to save. */
 bool rollup_book_is_dirty(const struct rollup_book *b);
 
@@ -82,7 +85,9 @@ MUST_CHECK bool rollup_book_remake(struct rollup_book *b, const char *path,
 
 /* --- for everyone -------------------------------------------------------- */
 
-/* As rollup_keeper_sum() and rollup_keeper_report(). */
+/* As rollup_keeper_sum(), rollup_keeper_each() and rollup_keeper_report(). */
 void rollup_book_sum(struct rollup_book *b, const struct rollup_filter *f,
     struct rollup_sums *out);
+void rollup_book_each(struct rollup_book *b, const struct rollup_filter *f,
+    unsigned by, rollup_row_fn on_row, void *arg);
 void rollup_book_report(struct rollup_book *b, struct report *r);

@@ -28,8 +28,12 @@ struct rollup_keeper {
 	struct rollup_limit limit;
 	struct rollup_book *book; /* owned */
 	atomic_bool must_stop, is_caught_up;
-	pthread_mutex_t lock; /* for `wake` alone */
-	pthread_cond_t wake;
+	pthread_mutex_t lock;   /* of what follows, and of `must_stop` */
+	pthread_cond_t wake;    /* it must stop, or look at once */
+	pthread_cond_t counted; /* a look is over */
+	uint64_t looks_begun, looks_done;
+	uint64_t own_seq; /* of this start's lines, the last counted */
+	bool is_asked;    /* to look at once */
 
 	/* The thread's own. */
 	struct ledger_reader *reader; /* owned; NULL: not open */
@@ -41,20 +45,28 @@ struct rollup_keeper {
 	uint64_t damaged;
 };
 
+static struct timespec
+time_after(uint64_t ns)
+{
+	uint64_t at_ns = clock_mono_ns() + ns;
+
+	return (struct timespec){
+	    .tv_sec = (time_t)(at_ns / NS_PER_SECOND),
+	    .tv_nsec = (long)(at_ns % NS_PER_SECOND),
+	};
+}
+
 /* Sleeps so long, or until it must stop. */
 static void
 pause_for(struct rollup_keeper *k, uint64_t ns)
 {
-	uint64_t until_ns = clock_mono_ns() + ns;
-	struct timespec until = {
-	    .tv_sec = (time_t)(until_ns / NS_PER_SECOND),
-	    .tv_nsec = (long)(until_ns % NS_PER_SECOND),
-	};
+	struct timespec until = time_after(ns);
 
 	pthread_mutex_lock(&k->lock);
-	while (!k->must_stop &&
+	while (!k->must_stop && !k->is_asked &&
 	    pthread_cond_timedwait(&k->wake, &k->lock, &until) == 0)
 		;
+	k->is_asked = false;
 	pthread_mutex_unlock(&k->lock);
 }
 
@@ -224,6 +236,27 @@ prepare(struct rollup_keeper *k)
 	return k->reader != NULL;
 }
 
+/* Counts what has come, and tells who waits for that. */
+static void
+look(struct rollup_keeper *k)
+{
+	bool is_whole;
+
+	pthread_mutex_lock(&k->lock);
+	k->looks_begun++;
+	pthread_mutex_unlock(&k->lock);
+	is_whole = follow(k, false);
+	pthread_mutex_lock(&k->lock);
+	if (is_whole) {
+		k->is_caught_up = true;
+		k->looks_done = k->looks_begun;
+	}
+	if (k->limit.writer != NULL)
+		k->own_seq = rollup_book_seq(k->book, k->writer);
+	pthread_cond_broadcast(&k->counted);
+	pthread_mutex_unlock(&k->lock);
+}
+
 static void *
 run(void *arg)
 {
@@ -233,8 +266,7 @@ run(void *arg)
 		return NULL;
 	k->next_save_ns = clock_mono_ns() + SAVE_NS;
 	while (!k->must_stop) {
-		if (follow(k, false))
-			k->is_caught_up = true;
+		look(k);
 		if (clock_mono_ns() >= k->next_save_ns)
 			save(k);
 		pause_for(k, LOOK_NS);
@@ -251,6 +283,7 @@ keeper_free(struct rollup_keeper *k)
 {
 	rollup_book_close(&k->book);
 	pthread_cond_destroy(&k->wake);
+	pthread_cond_destroy(&k->counted);
 	pthread_mutex_destroy(&k->lock);
 	free(k->ledger_path);
 	free(k);
@@ -272,6 +305,7 @@ keeper_init(struct rollup_keeper *k, const struct rollup_keeper_options *o)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&k->wake, &attr);
+	pthread_cond_init(&k->counted, &attr);
 	pthread_condattr_destroy(&attr);
 }
 
@@ -309,10 +343,33 @@ rollup_keeper_stop(struct rollup_keeper **kp)
 	pthread_mutex_lock(&k->lock);
 	k->must_stop = true;
 	pthread_cond_signal(&k->wake);
+	pthread_cond_broadcast(&k->counted);
 	pthread_mutex_unlock(&k->lock);
 	pthread_join(k->thread, NULL);
 	keeper_free(k);
 	*kp = NULL;
+}
+
+bool
+rollup_keeper_wait(struct rollup_keeper *k, uint64_t seq, uint64_t most_ms)
+{
+	struct timespec until = time_after(most_ms * NS_PER_MS);
+	bool is_done, is_late = false;
+	uint64_t before;
+
+	pthread_mutex_lock(&k->lock);
+	before = k->looks_begun;
+	k->is_asked = true;
+	pthread_cond_signal(&k->wake);
+	for (;;) {
+		is_done = k->looks_done > before && k->own_seq >= seq;
+		if (is_done || is_late || k->must_stop)
+			break;
+		is_late =
+		    pthread_cond_timedwait(&k->counted, &k->lock, &until) != 0;
+	}
+	pthread_mutex_unlock(&k->lock);
+	return is_done;
 }
 
 bool
@@ -326,6 +383,13 @@ rollup_keeper_sum(struct rollup_keeper *k, const struct rollup_filter *f,
     struct rollup_sums *out)
 {
 	rollup_book_sum(k->book, f, out);
+}
+
+void
+rollup_keeper_each(struct rollup_keeper *k, const struct rollup_filter *f,
+    unsigned by, rollup_row_fn on_row, void *arg)
+{
+	rollup_book_each(k->book, f, by, on_row, arg);
 }
 
 void

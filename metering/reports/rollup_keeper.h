@@ -42,7 +42,16 @@ MUST_CHECK struct rollup_keeper *rollup_keeper_start(
  * synced after that is counted at the next start. */
 void rollup_keeper_stop(struct rollup_keeper **kp);
 
-/* The functions below may be called by any thread; none waits for the disk. */
+/* The functions below may be called by any thread; none but the first waits for
+ * the disk. */
+
+/* Waits until all that stands in the ledger now has been counted, and of this
+ * start's own lines those up to number `seq` (0: none).  For who begins with
+ * what was used before: first ledger_has_recovered(), then this, then
+ * rollup_keeper_each(), and only then may a request be let in.  False if it is
+ * not done within `most_ms`, or if it is asked to stop. */
+MUST_CHECK bool rollup_keeper_wait(
+    struct rollup_keeper *k, uint64_t seq, uint64_t most_ms);
 
 /* False until all that stood in the ledger at the start has been counted:
  * before that, sums are too small. */
@@ -54,6 +63,14 @@ bool rollup_keeper_is_caught_up(struct rollup_keeper *k);
  * beginning). */
 void rollup_keeper_sum(struct rollup_keeper *k, const struct rollup_filter *f,
     struct rollup_sums *out);
+
+/* The same for everybody in one walk: calls back once for each set of the names
+ * in `by` (ROLLUP_BIT) with its sums, in no order, on the caller's thread and
+ * with nothing locked; the row's start_ms is 0 and its waits are empty.  What
+ * limits are restored from at the start: tokens are input_tokens and
+ * output_tokens, money is cost_pusd, of which failover fallback_pusd. */
+void rollup_keeper_each(struct rollup_keeper *k, const struct rollup_filter *f,
+    unsigned by, rollup_row_fn on_row, void *arg);
 
 /* Adds what is in memory to a report (which picks what it was made for, by the
  * same rule of time); report_finish() it then.  For GET /v1/usage: a query

@@ -76,6 +76,8 @@ rollup_row_write(struct json_out *o, const struct rollup_row *row)
 		put_money(o, "cost_usd", s->cost_pusd);
 	if (s->avoided_pusd != 0)
 		put_money(o, "avoided_usd", s->avoided_pusd);
+	if (s->fallback_pusd != 0)
+		put_money(o, "fallback_usd", s->fallback_pusd);
 	put_time(o, "first", s->first_ms);
 	put_time(o, "last", s->last_ms);
 	if (row->waits->used > 0)
@@ -120,6 +122,7 @@ static const struct field {
 #undef X
 	    {"cost_usd", MONEY, offsetof(struct rollup_line, sums.cost_pusd)},
     {"avoided_usd", MONEY, offsetof(struct rollup_line, sums.avoided_pusd)},
+    {"fallback_usd", MONEY, offsetof(struct rollup_line, sums.fallback_pusd)},
     {"first", TIME, offsetof(struct rollup_line, sums.first_ms)},
     {"last", TIME, offsetof(struct rollup_line, sums.last_ms)},
     {"ttft_ms", WAITS, 0},

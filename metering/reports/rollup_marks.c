@@ -75,6 +75,16 @@ rollup_marks_take(struct rollup_marks *m, struct slice writer, uint64_t seq)
 	return true;
 }
 
+uint64_t
+rollup_marks_seq(const struct rollup_marks *m, struct slice writer)
+{
+	size_t at = find(m, writer);
+
+	return at < m->count && compare(m->marks[at].writer, writer) == 0
+	    ? m->marks[at].seq
+	    : 0;
+}
+
 void
 rollup_marks_release(struct rollup_marks *m)
 {

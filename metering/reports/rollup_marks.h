@@ -36,4 +36,7 @@ struct rollup_marks {
 bool rollup_marks_take(
     struct rollup_marks *m, struct slice writer, uint64_t seq);
 
+/* Up to which number a writer's lines are counted; 0: none is known to be. */
+uint64_t rollup_marks_seq(const struct rollup_marks *m, struct slice writer);
+
 void rollup_marks_release(struct rollup_marks *m);

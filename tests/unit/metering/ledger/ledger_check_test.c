@@ -427,6 +427,10 @@ sums_that_agree_are_good(void **state)
 	    LINE(COUNTS("0", "0", "0", "0", "0", "0.5", "none"),
 		ATTEMPT("7", "0", "0", "1", "0.5") ",{\"upstream\":\"b\","
 						   "\"result\":\"connect\"}"),
+	    LINE("\"fallback_usd\":\"0.5\"," COUNTS(
+		     "0", "0", "0", "0", "0", "0.5", "none"),
+		ATTEMPT("7", "0", "0", "1", "0.5") ",{\"upstream\":\"b\","
+						   "\"result\":\"connect\"}"),
 	    LINE(COUNTS("0", "0", "0", "0", "0", "0", "none"), ""),
 	};
 	static struct ledger_view v;
@@ -476,6 +480,10 @@ sums_that_do_not_agree_are_told(void **state)
 		 ATTEMPT("1", "1", "1", "1", "1") "," ATTEMPT(
 		     "9", "5", "4", "4", "1")),
 		"the cached tokens of an attempt"},
+	    {LINE("\"fallback_usd\":\"1.1\"," COUNTS(
+		      "9", "4", "5", "4", "4", "1", "upstream"),
+		 ATTEMPT("9", "5", "4", "4", "1")),
+		"'fallback_usd' is more than 'cost_usd'"},
 	    {LINE("\"uses\":\"bob\"", ""), "the name of a member"},
 	};
 	static struct ledger_view v;

@@ -121,7 +121,8 @@ the_six_promised_fields_come_first(void **state)
 static void
 a_refused_request_has_zeros_and_no_attempts(void **state)
 {
-	struct ledger_line line = {.user = "bob", .ttft_ms = -1};
+	struct ledger_line line = {
+	    .user = "bob", .ttft_ms = -1, .predicted_ttft_ms = -1};
 	struct buf b = {0};
 	struct slice s = written(&b, &line, 1);
 
@@ -130,8 +131,34 @@ a_refused_request_has_zeros_and_no_attempts(void **state)
 	assert_non_null(memmem(s.p, s.len, "\"attempts\":[],", 14));
 	assert_true(ledger_view_read(&view, s, NULL));
 	assert_int_equal(view.ttft_ms, -1);
+	assert_non_null(memmem(s.p, s.len, "\"predicted_ttft_ms\":null", 24));
+	assert_int_equal(view.predicted_ttft_ms, -1);
 	assert_int_equal(view.attempt_count, 0);
 	assert_int_equal(view.prompt_tokens, 0);
+	buf_release(&b);
+}
+
+static void
+failover_is_a_part_of_the_cost(void **state)
+{
+	struct ledger_line line = {.user = "bob", .prefill = "warned"};
+	struct ledger_attempt a = {.upstream = "fireworks",
+	    .result = "http_503",
+	    .usage = USAGE_UNKNOWN,
+	    .source = USAGE_ESTIMATED,
+	    .cost_pusd = 7};
+	struct buf b = {0};
+
+	(void)state;
+	ledger_line_take_attempt(&line, &a);
+	a.is_fallback = true;
+	ledger_line_take_attempt(&line, &a);
+	ledger_line_take_attempt(&line, &a);
+	assert_true(ledger_view_read(&view, written(&b, &line, 1), NULL));
+	assert_true(view.cost_usd == 21);
+	assert_true(view.fallback_usd == 14);
+	assert_true(slice_is(view.prefill, "warned"));
+	assert_null(view.joined_by.p);
 	buf_release(&b);
 }
 
@@ -259,7 +286,7 @@ the_largest_line_fits(void **state)
 			.output = INT64_MAX,
 			.cached = INT64_MAX,
 			.cache_write = INT64_MAX},
-		    USAGE_ESTIMATED, huge};
+		    USAGE_ESTIMATED, huge, false};
 	s = written(&b, &line, INT64_MAX);
 	assert_json(s);
 	/* Numbers of 39 digits are more than any reader has to take. */
@@ -298,6 +325,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(the_six_promised_fields_come_first),
 	    cmocka_unit_test(a_refused_request_has_zeros_and_no_attempts),
+	    cmocka_unit_test(failover_is_a_part_of_the_cost),
 	    cmocka_unit_test(any_texts_give_one_line_of_json),
 	    cmocka_unit_test(the_largest_line_fits),
 	    cmocka_unit_test(a_long_text_is_cut_between_characters),

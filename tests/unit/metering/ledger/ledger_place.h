@@ -254,6 +254,7 @@ add(struct ledger *l, const char *user, int64_t number)
 struct stored {
 	char id[ULID_CHARS + 1], writer[ULID_CHARS + 1], user[16], end[24];
 	char source[16], cost[MONEY_TEXT_BYTES], avoided[MONEY_TEXT_BYTES];
+	char fallback[MONEY_TEXT_BYTES];
 	uint64_t seq;
 	int64_t input, output, ms;
 	size_t attempts;
@@ -286,6 +287,7 @@ keep_stored(struct stored_lines *all, struct slice text)
 	keep_text(s.source, sizeof s.source, e->usage_source);
 	money_format(s.cost, e->cost_usd);
 	money_format(s.avoided, e->avoided_usd);
+	money_format(s.fallback, e->fallback_usd);
 	s.seq = e->seq;
 	s.input = e->prompt_tokens;
 	s.output = e->completion_tokens;

@@ -466,6 +466,43 @@ a_failed_attempt_is_not_charged_again(void **state)
 	release_lines(&all);
 }
 
+/* The first attempt had failed on a paid route, too, which was not failover. */
+static void
+what_failover_cost_when_it_crashed_is_told(void **state)
+{
+	struct place *p = *state;
+	struct scoreboard *s = open_board(p);
+	struct slot *slot = scoreboard_take(s, true);
+	struct slot_rates fallback = rates;
+	struct ledger_line line = exchange_line("01K9W0000000000000000000AA");
+	struct buf scratch = {0};
+	struct stored_lines all;
+	struct ledger *l;
+	uint64_t seq = 0;
+
+	fallback.is_fallback = true;
+	line.paid = true;
+	attempt(&line, "http_503", 3);
+	slot_mark_sent(slot, &line, &fallback, &scratch);
+	note_running(slot, 40, 10);
+	buf_release(&scratch);
+	scoreboard_close(&s);
+	l = open_as(p, WRITER_2);
+	while (!ledger_has_recovered(l, &seq))
+		pause_a_little();
+	assert_int_equal(seq, 1);
+	all = read_ledger(p->path);
+	assert_int_equal(all.count, 1);
+	assert_crashed(&all.items[0], 40, 10, 2, "0.000001040003");
+	assert_string_equal(all.items[0].fallback, "0.000001040000");
+	release_lines(&all);
+	ledger_close(&l);
+	l = open_as(p, "01K9W0000000000000000000AC");
+	assert_true(ledger_has_recovered(l, &seq));
+	assert_int_equal(seq, 0);
+	ledger_close(&l);
+}
+
 static void
 what_only_counts_tokens_is_not_charged(void **state)
 {
@@ -904,6 +941,7 @@ main(void)
 	    TEST(the_text_of_a_crashed_line_is_that_of_its_draft),
 	    TEST(what_was_free_is_avoided_and_text_without_counts_is_estimated),
 	    TEST(a_failed_attempt_is_not_charged_again),
+	    TEST(what_failover_cost_when_it_crashed_is_told),
 	    TEST(what_only_counts_tokens_is_not_charged),
 	    TEST(lines_of_earlier_writers_keep_their_numbers_and_come_first),
 	    TEST(a_damaged_slot_is_told_and_given_up),

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "metering/redis/redis_spent.h"
+
 #define ONE "01K9W00000000000000000000A"
 #define TWO "01K9W00000000000000000000B"
 
@@ -24,6 +26,7 @@ line(const char *writer, uint64_t seq, const char *user, const char *model)
 	    .model = slice_of(model),
 	    .upstream = SLICE("spark"),
 	    .end = SLICE("ok"),
+	    .id = SLICE("id"),
 	    .prompt_tokens = 10,
 	    .cached_tokens = 4,
 	    .completion_tokens = 3,
@@ -155,11 +158,18 @@ a_time_before_1970_has_its_hour(void **state)
 static void
 a_batch_says_what_it_continues_and_what_is_missing(void **state)
 {
-	static const char *const words[] = {"4", "{p}:epoch",
+	static const char *const words[] = {"6", "{p}:epoch",
 	    "{p}:E:gateway:forge", "{p}:E:skipped",
-	    "{p}:E:use:2026-11-21T14:alice", "E", "place", "2", "1", ONE, "5",
-	    "9", TWO, "0", "1", ONE " 7-8", "1829829600", /* 400 days later */
-	    "1", "ds4|spark|", "4", "40", "16", "12", "4", "28", "0"};
+	    "{p}:E:use:2026-11-21T14:alice", "{p}:E:spent:20778:user:alice",
+	    "{p}:E:spent:20778:model:ds4|alice", "E", "place", "2", "1", "3",
+	    ONE, "5", "9", TWO, "0", "1", ONE " 7-8",
+	    "1829829600",               /* 400 days later */
+	    "1798675200", "1798675200", /* 40 days after its day began */
+	    "id", "id", "id", "1", "ds4|spark|", "4", "40", "16", "12", "4",
+	    "28", "0", "2", "all|", "0", "30", "0", "9", "0", "21", "0", "2",
+	    "56|", "0", "30", "0", "9", "0", "21", "0", "3", "all|", "0", "30",
+	    "0", "9", "0", "21", "0", "3", "56|", "0", "30", "0", "9", "0",
+	    "21", "0"};
 	struct redis_batch b;
 	struct redis_args a = {0};
 
@@ -180,7 +190,8 @@ a_batch_says_what_it_continues_and_what_is_missing(void **state)
 			    redis_args_at(&a, i).p, words[i]);
 	redis_args_release(&a);
 	redis_batch_clear(&b);
-	assert_int_equal(b.lines + b.span_count + b.gaps.count, 0);
+	assert_int_equal(
+	    b.lines + b.span_count + b.gaps.count + b.ids.count, 0);
 	redis_batch_release(&b);
 }
 
@@ -203,6 +214,70 @@ a_batch_has_room_for_some_writers(void **state)
 	redis_batch_release(&b);
 }
 
+/* --- what subjects have spent -------------------------------------------- */
+
+static uint64_t
+spent(const struct redis_sums *s, const char *key, const char *field,
+    enum redis_counter c)
+{
+	size_t i = redis_sums_find(s, slice_of(key), slice_of(field));
+	struct redis_row row = {0};
+
+	if (i != SIZE_MAX)
+		redis_sums_row(s, i, &row);
+	return row.counts[c];
+}
+
+static void
+a_line_counts_for_its_subjects_by_day_and_quarter(void **state)
+{
+	static const char user[] = "spent:5:user:al%7Cice";
+	struct redis_sums *s = redis_sums_create();
+	struct ledger_view *v = line(ONE, 1, "al|ice", "d s4");
+	struct redis_row row;
+
+	(void)state;
+	v->ts_ms = 5 * REDIS_DAY_MS + 7 * REDIS_QUARTER_MS + 1;
+	redis_spent_add(s, v);
+	v->ts_ms = 6 * REDIS_DAY_MS - 1;
+	v->key = SLICE("k3f8aa");
+	v->fallback_usd = 2;
+	redis_spent_add(s, v);
+	assert_int_equal(spent(s, user, "all|", REDIS_COUNT_PUSD), 14);
+	assert_int_equal(spent(s, user, "7|", REDIS_COUNT_INPUT), 10);
+	assert_int_equal(spent(s, user, "95|", REDIS_COUNT_OUTPUT), 3);
+	assert_int_equal(spent(s, "spent:5:model:d%20s4|al%7Cice", "all|",
+			     REDIS_COUNT_INPUT),
+	    20);
+	assert_int_equal(
+	    spent(s, "spent:5:key:k3f8aa", "all|", REDIS_COUNT_PUSD), 7);
+	assert_int_equal(
+	    spent(s, "spent:5:everyone", "fallback|95|", REDIS_COUNT_PUSD), 2);
+	assert_int_equal(
+	    spent(s, "spent:5:everyone", "all|", REDIS_COUNT_PUSD), 0);
+	redis_sums_row(s, 0, &row);
+	assert_true(row.ends_ms == 5 * REDIS_DAY_MS + REDIS_SPENT_KEEP_MS);
+	redis_sums_destroy(&s);
+}
+
+static void
+what_was_not_tried_or_is_before_1970_is_spent_as_it_should(void **state)
+{
+	struct redis_sums *s = redis_sums_create();
+	struct ledger_view *v = line(ONE, 1, "alice", "ds4");
+
+	(void)state;
+	v->attempt_count = 0;
+	redis_spent_add(s, v);
+	assert_int_equal(redis_sums_count(s), 0);
+	v->attempt_count = 1;
+	v->ts_ms = -1;
+	redis_spent_add(s, v);
+	assert_int_equal(
+	    spent(s, "spent:-1:user:alice", "95|", REDIS_COUNT_PUSD), 7);
+	redis_sums_destroy(&s);
+}
+
 int
 main(void)
 {
@@ -217,6 +292,9 @@ main(void)
 	    cmocka_unit_test(
 		a_batch_says_what_it_continues_and_what_is_missing),
 	    cmocka_unit_test(a_batch_has_room_for_some_writers),
+	    cmocka_unit_test(a_line_counts_for_its_subjects_by_day_and_quarter),
+	    cmocka_unit_test(
+		what_was_not_tried_or_is_before_1970_is_spent_as_it_should),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

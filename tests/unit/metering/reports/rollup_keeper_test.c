@@ -360,6 +360,101 @@ a_range_is_summed_by_quarters_and_days(void **state)
 	rollup_keeper_stop(&k);
 }
 
+/* --- restoring limits ---------------------------------------------------- */
+
+struct restored {
+	uint64_t tokens, rows;
+	__int128 cost_pusd, fallback_pusd;
+};
+
+static void
+on_restored_row(void *arg, const struct rollup_row *row)
+{
+	struct restored *r = arg;
+
+	assert_int_equal(row->waits->used, 0);
+	assert_null(row->names[ROLLUP_UPSTREAM]);
+	if (row->names[ROLLUP_USER] == NULL ||
+	    strcmp(row->names[ROLLUP_USER], "bob") != 0)
+		return;
+	r->rows++;
+	r->tokens += row->sums->input_tokens + row->sums->output_tokens;
+	r->cost_pusd += row->sums->cost_pusd;
+	r->fallback_pusd += row->sums->fallback_pusd;
+}
+
+static void
+write_paid(
+    struct world *w, const char *when, const char *user, bool is_fallback)
+{
+	struct ledger_line line = line_at(when, user);
+
+	line.paid = true;
+	line.cost_usd = line.attempts[0].cost_pusd = 1000;
+	line.fallback_usd = is_fallback ? 1000 : 0;
+	put_line(&w->text, &line, w->writer, ++w->seq);
+	append_file(w->path, &w->text);
+	buf_clear(&w->text);
+}
+
+/* A period of Kathmandu's (UTC+5:45) begins at a quarter past an hour. */
+static void
+what_was_used_comes_back_after_a_restart(void **state)
+{
+	struct world *w = *state;
+	struct rollup_filter f = ROLLUP_EVERYTHING;
+	struct rollup_sums sums;
+	struct restored r = {0};
+	struct rollup_keeper *k;
+
+	write_paid(w, "2026-11-18T18:14:59Z", "bob", false);
+	write_paid(w, "2026-11-18T18:15:00Z", "bob", false);
+	write_paid(w, "2026-11-20T01:00:00Z", "bob", true);
+	write_paid(w, "2026-11-20T01:00:00Z", "ann", true);
+	w->writer = SECOND_WRITER;
+	w->seq = 0;
+	k = start(w);
+	assert_true(rollup_keeper_wait(k, 0, PATIENCE_MS));
+	/* What is written now is counted when it is asked for, at once. */
+	write_paid(w, "2026-11-20T02:00:00Z", "bob", true);
+	assert_true(rollup_keeper_wait(k, 0, PATIENCE_MS));
+	f.since_ms = at("2026-11-18T18:15:00Z");
+	rollup_keeper_each(k, &f,
+	    ROLLUP_BIT(ROLLUP_USER) | ROLLUP_BIT(ROLLUP_MODEL), on_restored_row,
+	    &r);
+	assert_int_equal(r.rows, 1);
+	assert_int_equal(r.tokens, 3 * 110);
+	assert_true(r.cost_pusd == 3000 && r.fallback_pusd == 2000);
+	f.only[ROLLUP_USER] = "bob";
+	rollup_keeper_sum(k, &f, &sums);
+	assert_true(sums.cost_pusd == 3000 && sums.fallback_pusd == 2000);
+	rollup_keeper_stop(&k);
+}
+
+static void
+own_lines_are_waited_for_until_they_are_safe(void **state)
+{
+	struct world *w = *state;
+	atomic_uint_fast64_t safe_seq = 1;
+	struct rollup_keeper_options o = {.state_dir = w->folder,
+	    .ledger_path = w->path,
+	    .writer = SOME_WRITER,
+	    .safe_seq = safe,
+	    .arg = &safe_seq};
+	struct rollup_keeper *k;
+	struct fault why;
+
+	write_lines(w, "2026-11-19T10:00:00Z", 2);
+	k = rollup_keeper_start(&o, &why);
+	assert_non_null(k);
+	assert_true(rollup_keeper_wait(k, 1, PATIENCE_MS));
+	assert_false(rollup_keeper_wait(k, 2, 1));
+	atomic_store(&safe_seq, 2);
+	assert_true(rollup_keeper_wait(k, 2, PATIENCE_MS));
+	assert_int_equal(requests(k), 2);
+	rollup_keeper_stop(&k);
+}
+
 /* --- files --------------------------------------------------------------- */
 
 static size_t
@@ -534,6 +629,7 @@ add_random_line(struct world *w, struct seeded *s)
 	line.duration_ms = line.ttft_ms + 500;
 	line.paid = seeded_below(s, 2) == 0;
 	line.cost_usd = line.paid ? (__int128)seeded_below(s, 1u << 30) : 0;
+	line.fallback_usd = seeded_below(s, 3) == 0 ? line.cost_usd : 0;
 	line.avoided_usd = (__int128)seeded_below(s, 1u << 30);
 	line.attempt_count = seeded_below(s, 5) == 0 ? 0 : 1;
 	put_line(&w->text, &line, w->writer, ++w->seq);
@@ -629,6 +725,8 @@ main(void)
 	    TEST(a_ledger_that_was_cut_is_read_again_from_the_segments_begin),
 	    TEST(old_months_are_in_files_alone_and_take_late_lines),
 	    TEST(a_range_is_summed_by_quarters_and_days),
+	    TEST(what_was_used_comes_back_after_a_restart),
+	    TEST(own_lines_are_waited_for_until_they_are_safe),
 	    TEST(a_save_that_was_cut_off_never_was),
 	    TEST(damaged_files_are_made_anew),
 	    TEST(quarters_whose_segments_are_gone_are_kept),
