@@ -45,6 +45,21 @@ void build_upstreams(struct build *b);
 void build_models(struct build *b); /* with prices */
 void build_users(struct build *b);  /* with limits */
 
+/* What one place in the file says about limits: the section limits, or a user.
+ */
+struct limits_said {
+	struct limits general;
+	struct limits_at *at; /* single models, in the order of their ranks */
+	size_t at_count;
+};
+
+/* The section limits, and what else holds for all users together. */
+struct limits_said build_limits(struct build *b);
+
+/* Sets the limits of a user whose models are set. */
+void build_user_limits(struct build *b, struct user_config *u,
+    const struct node *user, const struct limits_said *common);
+
 /* The prices of one upstream's model, after build_all_prices(); an empty list
  * if there are none.  `needs_output`: an entry without an output price is an
  * error. */

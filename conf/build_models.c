@@ -84,10 +84,24 @@ build_route(struct build *b, struct route_config *r, const struct node *map,
 	    ? WHEN_DEFAULT
 	    : word_bits(map, "models.*.routes[].when");
 	r->params = build_params(b, model, map);
-	if ((r->when & (WHEN_CONTEXT | WHEN_SLOW)) != 0)
+	r->overflow_after_ms =
+	    setting_number(map, "models.*.routes[].overflow_after");
+	if ((r->when & WHEN_CONTEXT) != 0)
 		build_warning(b, node_get(map, "when"),
-		    "`context` and `slow` are checked but not acted on by "
-		    "this version");
+		    "`context` is checked but not acted on by this version");
+}
+
+/* `slow` asks the route before it how long is too long. */
+static void
+check_slow(
+    struct build *b, const struct model_config *m, const struct node *routes)
+{
+	for (size_t i = 1; i < m->route_count; i++)
+		if ((m->routes[i].when & WHEN_SLOW) != 0 &&
+		    m->routes[i - 1].overflow_after_ms == 0)
+			build_warning(b, node_get(routes->items[i], "when"),
+			    "`slow` never happens: the route before this one "
+			    "has no overflow_after");
 }
 
 static void
@@ -104,6 +118,7 @@ build_routes(struct build *b, struct model_config *m, const struct node *key,
 		build_error(b, key, "model '%s' has no routes", m->name);
 	for (size_t i = 0; i < routes->count; i++)
 		build_route(b, &m->routes[i], routes->items[i], m, model);
+	check_slow(b, m, routes);
 }
 
 /* The price that says what local answers have saved. */
@@ -163,6 +178,16 @@ build_model_words(struct model_config *m, const struct node *model)
 		m->display_name = m->name;
 	m->description = setting_text(model, "models.*.description");
 	m->context = (uint32_t)setting_number(model, "models.*.context");
+}
+
+static void
+build_waiting(struct model_config *m, const struct node *model)
+{
+	m->class = (enum queue_class)setting_number(model, "models.*.class");
+	m->prefill = (enum prefill)setting_number(model, "models.*.prefill");
+	m->commit_after_ms = setting_number(model, "models.*.commit_after");
+	m->keepalive_ms = setting_number(model, "models.*.keepalive");
+	m->retry_grace_ms = setting_number(model, "models.*.retry_grace");
 }
 
 /* Says of a name that leads to another model which one that is. */
@@ -234,6 +259,7 @@ build_models(struct build *b)
 		name_index_add(names, section->keys[i]->text, i);
 		build_aliases(b, m, i, model);
 		build_model_words(m, model);
+		build_waiting(m, model);
 		build_routes(b, m, section->keys[i], model);
 		build_compare(b, m, section->keys[i], model);
 	}

@@ -113,6 +113,17 @@ build_timeouts(struct upstream_config *u, const struct node *t)
 }
 
 static void
+build_queue(struct upstream_config *u, const struct node *q)
+{
+	u->queue_size = (uint32_t)setting_number(q, "upstreams.*.queue.size");
+	u->queue_wait_ms = setting_number(q, "upstreams.*.queue.wait");
+	u->queue_per_user =
+	    (uint32_t)setting_number(q, "upstreams.*.queue.per_user");
+	if (u->queue_per_user == 0)
+		u->queue_per_user = u->queue_size;
+}
+
+static void
 build_upstream(
     struct build *b, struct upstream_config *u, const struct node *map)
 {
@@ -131,6 +142,8 @@ build_upstream(
 			"drain") == 0;
 	u->max_inflight =
 	    (uint32_t)setting_number(map, "upstreams.*.max_inflight");
+	u->kv_tokens = setting_number(map, "upstreams.*.kv_tokens");
+	build_queue(u, node_get(map, "queue"));
 }
 
 void

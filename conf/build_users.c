@@ -1,4 +1,4 @@
-/* The sections limits and users.  The door is build.h. */
+/* The section users.  The door is build.h. */
 #include "conf/build.h"
 
 #include <string.h>
@@ -45,33 +45,6 @@ build_models_of(struct build *b, struct user_config *u, const struct node *list)
 	}
 }
 
-/* Single fields of a user's limits replace those that all have in common. */
-static uint64_t
-limit(const struct build *b, const struct node *user, const char *of_user,
-    const char *in_common)
-{
-	const struct node *own = node_get(user, "limits");
-	const char *key = strrchr(of_user, '.') + 1;
-
-	if (setting_is_valid(node_get(own, key), of_user))
-		return setting_number(own, of_user);
-	return setting_number(node_get(b->root, "limits"), in_common);
-}
-
-static void
-build_limits(
-    const struct build *b, struct user_config *u, const struct node *user)
-{
-	u->requests.per_minute = (uint32_t)limit(b, user,
-	    "users.*.limits.requests_per_minute", "limits.requests_per_minute");
-	u->requests.burst =
-	    u->requests.per_minute == 0 ? 1 : u->requests.per_minute;
-	u->concurrent = (uint32_t)limit(
-	    b, user, "users.*.limits.concurrent", "limits.concurrent");
-	u->paid_routes = limit(b, user, "users.*.limits.paid_routes",
-			     "limits.paid_routes") == 1;
-}
-
 static void
 check_keyless(
     struct build *b, const struct user_config *u, const struct node *key)
@@ -91,15 +64,15 @@ check_keyless(
 
 static void
 build_user(struct build *b, struct user_config *u, const struct node *key,
-    const struct node *user)
+    const struct node *user, const struct limits_said *common)
 {
 	check_name(b, key);
 	u->is_keyless = setting_text(user, "users.*.key") != NULL;
 	u->is_admin = setting_number(user, "users.*.role") == 1;
 	u->from = setting_ranges(user, "users.*.from");
 	check_keyless(b, u, key);
-	build_limits(b, u, user);
 	build_models_of(b, u, setting_list(user, "users.*.models"));
+	build_user_limits(b, u, user, common);
 }
 
 void
@@ -107,6 +80,7 @@ build_users(struct build *b)
 {
 	const struct node *section = node_get(b->root, "users");
 	struct name_index *names = &b->c->memory->users;
+	struct limits_said common = build_limits(b);
 
 	if (section == NULL || section->kind != NODE_MAP)
 		return;
@@ -120,7 +94,7 @@ build_users(struct build *b)
 		u->index = (uint32_t)i;
 		u->name = section->keys[i]->text.p;
 		name_index_add(names, section->keys[i]->text, i);
-		build_user(b, u, section->keys[i], section->items[i]);
+		build_user(b, u, section->keys[i], section->items[i], &common);
 	}
 	name_index_sort(names);
 }

@@ -174,6 +174,25 @@ config_upstream(const struct config *c, struct slice name)
 	return rank == SIZE_MAX ? NULL : &c->upstreams[rank];
 }
 
+static int
+compare_model(const void *model, const void *at)
+{
+	const struct model_config *a = model,
+				  *b = ((const struct user_model_limits *)at)
+					   ->model;
+
+	return (a > b) - (a < b);
+}
+
+const struct user_model_limits *
+user_limits_at(const struct user_config *u, const struct model_config *m)
+{
+	return u->at_model_count == 0
+	    ? NULL
+	    : bsearch(m, u->at_models, u->at_model_count, sizeof *u->at_models,
+		  compare_model);
+}
+
 bool
 user_may_use(const struct user_config *u, const struct model_config *m)
 {

@@ -15,6 +15,7 @@
 
 #include "auth/address.h"
 #include "auth/limiter.h"
+#include "auth/limits.h"
 #include "base/attr.h"
 #include "base/buf.h"
 #include "base/fault.h"
@@ -64,9 +65,12 @@ struct upstream_config {
 				  at its end */
 	const char *paths[API_COUNT]; /* whole target of that API; never NULL */
 	enum server_kind kind;
-	const char *api_key;   /* secret, or NULL */
-	const char *ca_file;   /* or NULL: the system's */
-	uint32_t max_inflight; /* CONFIG_UNLIMITED */
+	const char *api_key;                 /* secret, or NULL */
+	const char *ca_file;                 /* or NULL: the system's */
+	uint32_t max_inflight;               /* CONFIG_UNLIMITED */
+	uint64_t kv_tokens;                  /* 0: not said */
+	uint32_t queue_size, queue_per_user; /* places */
+	uint64_t queue_wait_ms;
 	bool is_paid;
 	bool drains; /* an answer whose client has gone is read on */
 	uint64_t connect_ms, first_token_ms, gap_ms, total_ms, idle_ms;
@@ -112,6 +116,8 @@ struct route_config {
 	struct params_config params; /* the model's and its own, merged: set
 					and drop of the route win */
 	struct price_list prices;    /* empty: free */
+	uint64_t overflow_after_ms;  /* an expected wait above this is `slow` to
+					the next route; 0: none is */
 };
 
 /* What the section prices says of one upstream's model, used or not. */
@@ -121,6 +127,10 @@ struct priced_model {
 };
 
 enum model_type { MODEL_CHAT, MODEL_EMBEDDING, MODEL_RERANK };
+
+/* In the order of the words that the table of keys has for them. */
+enum queue_class { CLASS_INTERACTIVE, CLASS_BATCH };
+enum prefill { PREFILL_WARN, PREFILL_REFUSE, PREFILL_OFF };
 
 struct model_config {
 	const char *name;
@@ -132,10 +142,28 @@ struct model_config {
 	enum model_type type;
 	uint32_t context; /* tokens; 0: not said */
 	bool takes_images;
+	enum queue_class class;
+	enum prefill prefill;
+	uint64_t commit_after_ms;
+	uint64_t keepalive_ms;   /* 0: off */
+	uint64_t retry_grace_ms; /* 0: off */
 	struct route_config *routes;
 	size_t route_count;
 	const struct route_config *compare; /* the first paid route, or NULL:
 					       what local answers saved */
+};
+
+/* What a user may at one model that has limits of its own.  A request for it
+ * counts in both.  Whether paid routes may be taken, and reserve_cap, are the
+ * same in both. */
+struct user_model_limits {
+	const struct model_config *model;
+	struct limits own;    /* what is stated for the model; the rest is
+				 unlimited */
+	unsigned own_lines;   /* of own.stated, what the user's lines say; the
+				 rest all have in common */
+	struct limits beside; /* what the user's general ones still count:
+				 limits_beside(user's, own) */
 };
 
 struct user_config {
@@ -147,6 +175,11 @@ struct user_config {
 	bool is_keyless; /* key: none */
 	bool is_admin;
 	struct address_list *from; /* empty: from anywhere */
+	struct limits limits;      /* `stated`: by the user's own lines; the
+				      rest is what all have in common */
+	struct user_model_limits *at_models; /* in the order of models */
+	size_t at_model_count;
+	uint32_t weight; /* at least 1 */
 	struct rate_limit requests;
 	uint32_t concurrent; /* CONFIG_UNLIMITED */
 	bool paid_routes;
@@ -170,6 +203,9 @@ struct config {
 	size_t model_count;
 	struct user_config *users;
 	size_t user_count;
+	struct limits everyone;  /* `fallback` alone: of all users together */
+	bool limits_shared;      /* over all gateways; there is redis then */
+	int64_t unverified_pusd; /* what may be spent while it is not there */
 	size_t price_list_count; /* upstreams with prices */
 	struct priced_model *priced_models;
 	size_t priced_model_count;
@@ -213,6 +249,10 @@ const struct user_config *config_user(
 
 const struct upstream_config *config_upstream(
     const struct config *c, struct slice name);
+
+/* The user's limits at that model; NULL if it has none of its own. */
+const struct user_model_limits *user_limits_at(
+    const struct user_config *u, const struct model_config *m);
 
 bool user_may_use(const struct user_config *u, const struct model_config *m);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/limits.h"
 #include "base/mem.h"
 #include "metering/kind.h"
 
@@ -29,38 +30,41 @@ static const char server_kinds[] = SERVER_KINDS(X);
 
 /* Rows for the limits that users have in common (`limits`), for those of one
  * user, and for those of one model within either. */
-#define LIMIT_KEYS(at, acts, unlimited, no)                                    \
-	{at ".requests_per_minute", TYPE_COUNT, (acts) | KEY_UNLIMITED,        \
-	    unlimited, 0, MOST, NULL,                                          \
+#define LIMIT_KEYS(at, unlimited, no, cap)                                     \
+	{at ".requests_per_minute", TYPE_COUNT, ACTS | KEY_UNLIMITED,          \
+	    unlimited, 0, LIMIT_MOST, NULL,                                    \
 	    "Requests a minute; as many may come at once after a quiet "       \
 	    "minute. 0 admits nothing."},                                      \
-	    {at ".concurrent", TYPE_COUNT, (acts) | KEY_UNLIMITED, unlimited,  \
-		0, MOST, NULL, "Requests in flight at the same time."},        \
-	    {at ".paid_routes", TYPE_BOOL, acts, no, 0, 0, NULL,               \
-		"Whether upstreams that cost money may be used."},             \
-	    {at ".input_tokens_per_minute", TYPE_TOKENS,                       \
-		LATER | KEY_UNLIMITED, NULL, 0, MOST, NULL,                    \
-		"Prompt tokens a minute."},                                    \
+	    {at ".input_tokens_per_minute", TYPE_TOKENS, ACTS | KEY_UNLIMITED, \
+		unlimited, 0, LIMIT_MOST, NULL,                                \
+		"Prompt tokens a minute, those from a cache included."},       \
 	    {at ".output_tokens_per_minute", TYPE_TOKENS,                      \
-		LATER | KEY_UNLIMITED, NULL, 0, MOST, NULL,                    \
+		ACTS | KEY_UNLIMITED, unlimited, 0, LIMIT_MOST, NULL,          \
 		"Answer tokens a minute."},                                    \
-	    {at ".tokens_per_day", TYPE_TOKENS, LATER | KEY_UNLIMITED, NULL,   \
-		0, MOST, NULL, "Tokens in and out a day, in UTC."},            \
-	    {at ".reserve_cap", TYPE_TOKENS, LATER, NULL, 0, MOST, NULL,       \
+	    {at ".tokens_per_day", TYPE_TOKENS, ACTS | KEY_UNLIMITED,          \
+		unlimited, 0, LIMIT_MOST, NULL,                                \
+		"Tokens in and out a day, which begins at midnight of "        \
+		"`server.timezone`."},                                         \
+	    {at ".concurrent", TYPE_COUNT, ACTS | KEY_UNLIMITED, unlimited, 0, \
+		LIMIT_MOST, NULL,                                              \
+		"Requests in flight at the same time; more than that wait."},  \
+	    {at ".reserve_cap", TYPE_TOKENS, ACTS, cap, 0, LIMIT_MOST, NULL,   \
 		"The most tokens that are set aside for one answer before "    \
 		"its length is known."},                                       \
 	{                                                                      \
-		at ".scope", TYPE_WORD, LATER, NULL, 0, 0, "local shared",     \
-		    "Whether each gateway counts for itself, or all together " \
-		    "through Redis."                                           \
+		at ".paid_routes", TYPE_BOOL, ACTS, no, 0, 0, NULL,            \
+		    "Whether upstreams that cost money may be used."           \
 	}
 
-#define BUDGET_KEYS(at)                                                       \
-	{at ".usd", TYPE_USD, LATER | KEY_REQUIRED, NULL, 0, 1000000, NULL,   \
-	    "How much may be spent."},                                        \
+#define BUDGET_KEYS(at, text)                                                 \
+	{at, TYPE_MAP, ACTS | KEY_ONE_OR_LIST, NULL, 0, 0, NULL,              \
+	    text " At most one for each of day, week and month."},            \
+	    {at ".usd", TYPE_USD, REQUIRED | KEY_UNLIMITED, NULL, 0,          \
+		BUDGET_MOST_USD, NULL, "How much may be spent."},             \
 	{                                                                     \
-		at ".per", TYPE_WORD, LATER | KEY_REQUIRED, NULL, 0, 0,       \
-		    "day week month", "In which time; days and weeks in UTC." \
+		at ".per", TYPE_WORD, REQUIRED, NULL, 0, 0, "day week month", \
+		    "In which time. Each begins at midnight of "              \
+		    "`server.timezone`, a week on Monday."                    \
 	}
 
 #define PARAMS_KEYS(at)                                                    \
@@ -95,11 +99,12 @@ const struct key config_keys[] = {
     {"server.state_dir", TYPE_PATH, RESTARTS, NULL, 0, 0, NULL,
 	"Where keys and counts are kept. `/var/lib/weir` for root and the user "
 	"weir, else `$XDG_STATE_HOME/weir`."},
-    {"server.admin", TYPE_SOCKET, LATER, NULL, 0, 0, NULL,
-	"The socket that the command line talks to. Where nothing is said, "
-	"`admin.sock` in the state directory."},
-    {"server.timezone", TYPE_ZONE, ACTS, "UTC", 0, 0, NULL,
-	"The time zone of days and months in reports."},
+    {"server.admin", TYPE_SOCKET, RESTARTS, NULL, 0, 0, NULL,
+	"The socket that the command line talks to, mode 0660. Where nothing "
+	"is said, `admin.sock` in the state directory."},
+    {"server.timezone", TYPE_ZONE, RESTARTS, "UTC", 0, 0, NULL,
+	"The time zone in which days, weeks and months begin, for limits, "
+	"budgets and reports."},
     {"server.drain", TYPE_DURATION, ACTS, "30s", 0, DAY, NULL,
 	"How long answers under way may take to end when the gateway stops."},
     {"server.allow_from", TYPE_RANGE, ACTS | KEY_LIST, NULL, 0, 0, NULL,
@@ -163,16 +168,18 @@ const struct key config_keys[] = {
     {"upstreams.*.timeouts.idle", TYPE_DURATION, ACTS, "4s", 0, HOUR, NULL,
 	"How long an unused connection is kept; less than the server keeps "
 	"it."},
-    {"upstreams.*.queue", TYPE_MAP, LATER, NULL, 0, 0, NULL,
-	"Where requests wait while the server is full."},
-    {"upstreams.*.queue.size", TYPE_COUNT, LATER, "64", 0, 1000000, NULL,
+    {"upstreams.*.queue", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
+	"Where requests wait while the server is full, or while their user has "
+	"as many in flight as `concurrent` allows."},
+    {"upstreams.*.queue.size", TYPE_COUNT, ACTS, "64", 0, 1000000, NULL,
 	"Places."},
-    {"upstreams.*.queue.wait", TYPE_DURATION, LATER, "2m", 0, DAY, NULL,
+    {"upstreams.*.queue.wait", TYPE_DURATION, ACTS, "2m", 0, DAY, NULL,
 	"The longest wait."},
-    {"upstreams.*.queue.per_user", TYPE_COUNT, LATER, NULL, 1, 1000000, NULL,
-	"Places that one user may take."},
-    {"upstreams.*.kv_tokens", TYPE_TOKENS, LATER, NULL, 1, MOST, NULL,
-	"Tokens that its cache holds for all requests together."},
+    {"upstreams.*.queue.per_user", TYPE_COUNT, ACTS, NULL, 1, 1000000, NULL,
+	"Places that one user may take. Where nothing is said, all."},
+    {"upstreams.*.kv_tokens", TYPE_TOKENS, ACTS, NULL, 1, MOST, NULL,
+	"Tokens that its cache holds for all requests together, prompts and "
+	"answers. Where nothing is said, they are not counted."},
     {"upstreams.*.on_disconnect", TYPE_WORD, ACTS, "cancel", 0, 0,
 	"cancel drain",
 	"What becomes of a request whose client has gone away in the middle of "
@@ -207,10 +214,13 @@ const struct key config_keys[] = {
     {"models.*.routes[].when", TYPE_WORD, ACTS | KEY_LIST,
 	"connect reset 429 503 529 error_event", 0, 0,
 	"connect reset 429 503 529 5xx timeout error_event context full slow",
-	"After which failures of the route before it this one is taken."},
+	"After which failures of the route before it this one is taken. A full "
+	"queue and an ended wait are 503; `full` is taken at once when no "
+	"place "
+	"is free, `slow` when the wait would exceed `overflow_after`."},
     PARAMS_KEYS("models.*.routes[].params"),
-    {"models.*.routes[].overflow_after", TYPE_DURATION, LATER, NULL, 0, DAY,
-	NULL, "The expected wait above which `slow` moves on from it."},
+    {"models.*.routes[].overflow_after", TYPE_DURATION, ACTS | KEY_OFF, "off",
+	1, DAY, NULL, "The expected wait above which `slow` moves on from it."},
     {"models.*.compare", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
 	"A paid model whose price says what local answers have saved. Where "
 	"nothing is said, the first paid route."},
@@ -218,18 +228,19 @@ const struct key config_keys[] = {
 	"Its upstream."},
     {"models.*.compare.model", TYPE_NAME, REQUIRED, NULL, 0, 0, NULL,
 	"What it is called there."},
-    {"models.*.class", TYPE_WORD, LATER, "interactive", 0, 0,
-	"interactive batch", "Who goes first in a queue."},
-    {"models.*.commit_after", TYPE_DURATION, LATER, "5s", 0, HOUR, NULL,
+    {"models.*.class", TYPE_WORD, ACTS, "interactive", 0, 0,
+	"interactive batch",
+	"Who goes first in a queue; a tenth is kept for `batch`."},
+    {"models.*.commit_after", TYPE_DURATION, ACTS, "5s", 0, HOUR, NULL,
 	"How long a waiting stream is held back, so that a failure can still "
 	"be a status."},
-    {"models.*.keepalive", TYPE_DURATION, LATER | KEY_OFF, "15s", SECOND, HOUR,
+    {"models.*.keepalive", TYPE_DURATION, ACTS | KEY_OFF, "15s", SECOND, HOUR,
 	NULL, "How often a waiting stream gets a sign of life."},
-    {"models.*.prefill", TYPE_WORD, LATER, "warn", 0, 0, "refuse warn off",
+    {"models.*.prefill", TYPE_WORD, ACTS, "warn", 0, 0, "warn refuse off",
 	"What happens to a prompt that cannot be read before its client gives "
 	"up."},
-    {"models.*.retry_grace", TYPE_DURATION, LATER, "0s", 0, HOUR, NULL,
-	"How long a prompt whose client has gone is kept for its retry."},
+    {"models.*.retry_grace", TYPE_DURATION, ACTS | KEY_OFF, "off", 0, HOUR,
+	NULL, "How long a prompt whose client has gone is kept for its retry."},
 
     {"prices", TYPE_NAMES, ACTS, NULL, 0, 0, NULL,
 	"What upstreams cost, by their name."},
@@ -254,11 +265,21 @@ const struct key config_keys[] = {
 	"For each request."},
 
     {"limits", TYPE_MAP, ACTS, NULL, 0, 0, NULL, "What every user may."},
-    LIMIT_KEYS("limits", ACTS, "unlimited", "false"),
-    {"limits.models", TYPE_NAMES, LATER, NULL, 0, 0, NULL,
-	"Limits for single models."},
-    {"limits.models.*", TYPE_MAP, LATER, NULL, 0, 0, NULL, "One model's."},
-    LIMIT_KEYS("limits.models.*", LATER, NULL, NULL),
+    LIMIT_KEYS("limits", "unlimited", "false", "8192"),
+    BUDGET_KEYS("limits.budget", "What each user's requests may cost."),
+    {"limits.scope", TYPE_WORD, RESTARTS, "local", 0, 0, "local shared",
+	"Whether each gateway counts for itself, or all together through "
+	"Redis."},
+    {"limits.unverified_usd", TYPE_USD, ACTS, "0", 0, BUDGET_MOST_USD, NULL,
+	"With `scope: shared`, the most that this gateway lets be spent on "
+	"paid routes while Redis cannot be asked."},
+    {"limits.models", TYPE_NAMES, ACTS, NULL, 0, 0, NULL,
+	"Limits of each user at single models; there, they replace the user's "
+	"general ones."},
+    {"limits.models.*", TYPE_MAP, ACTS, NULL, 0, 0, NULL, "One model's."},
+    LIMIT_KEYS("limits.models.*", NULL, NULL, NULL),
+    BUDGET_KEYS(
+	"limits.models.*.budget", "What each user's requests for it may cost."),
 
     {"users", TYPE_NAMES, ACTS, NULL, 0, 0, NULL,
 	"Who may use the gateway. Their keys are made with `weir key issue`."},
@@ -274,28 +295,29 @@ const struct key config_keys[] = {
 	"Where the user may come from. Where nothing is said, anywhere."},
     {"users.*.limits", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
 	"Each replaces the one that all users have in common."},
-    LIMIT_KEYS("users.*.limits", ACTS, NULL, NULL),
-    {"users.*.limits.models", TYPE_NAMES, LATER, NULL, 0, 0, NULL,
-	"Limits for single models."},
-    {"users.*.limits.models.*", TYPE_MAP, LATER, NULL, 0, 0, NULL,
+    LIMIT_KEYS("users.*.limits", NULL, NULL, NULL),
+    {"users.*.limits.models", TYPE_NAMES, ACTS, NULL, 0, 0, NULL,
+	"The user's limits at single models; each replaces the one of "
+	"`limits.models`."},
+    {"users.*.limits.models.*", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
 	"One model's."},
-    LIMIT_KEYS("users.*.limits.models.*", LATER, NULL, NULL),
-    {"users.*.budget", TYPE_MAP, LATER | KEY_ONE_OR_LIST, NULL, 0, 0, NULL,
-	"What the user's requests may cost."},
-    BUDGET_KEYS("users.*.budget"),
-    {"users.*.cloud_fallback", TYPE_MAP, LATER, NULL, 0, 0, NULL,
-	"What the user's requests may cost where a free upstream failed."},
-    BUDGET_KEYS("users.*.cloud_fallback"),
-    {"users.*.weight", TYPE_COUNT, LATER, "1", 1, 1000, NULL,
+    LIMIT_KEYS("users.*.limits.models.*", NULL, NULL, NULL),
+    BUDGET_KEYS("users.*.limits.models.*.budget",
+	"What the user's requests for it may cost."),
+    BUDGET_KEYS("users.*.budget", "What the user's requests may cost."),
+    BUDGET_KEYS("users.*.cloud_fallback",
+	"What the user's requests may cost where a free upstream failed, "
+	"within `budget`."),
+    {"users.*.weight", TYPE_COUNT, ACTS, "1", 1, 1000, NULL,
 	"The user's share of a queue, against others'."},
     {"users.*.tailscale", TYPE_TEXT, LATER | KEY_LIST, NULL, 0, 0, NULL,
 	"Tailnet machines from which alone the user's keys are taken."},
     {"users.*.trust_end_user_headers", TYPE_BOOL, LATER, "false", 0, 0, NULL,
 	"Whether the user's requests may say for whom they are."},
 
-    {"cloud_fallback", TYPE_MAP, LATER, NULL, 0, 0, NULL,
-	"What all users together may cost where a free upstream failed."},
-    BUDGET_KEYS("cloud_fallback"),
+    BUDGET_KEYS("cloud_fallback",
+	"What the requests of all users together may cost where a free "
+	"upstream failed."),
 
     {"ledger", TYPE_MAP, ACTS, NULL, 0, 0, NULL,
 	"The record of every request; never of its text."},

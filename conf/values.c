@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/limits.h"
 #include "base/clock.h"
 #include "metering/price.h"
 
@@ -310,10 +311,15 @@ read_usd(
 	char shown[QUOTED_BYTES];
 	__int128 pusd;
 
+	if ((k->flags & KEY_UNLIMITED) && slice_is(text, "unlimited")) {
+		*out = BUDGET_UNLIMITED;
+		return true;
+	}
 	if (!money_parse(text, &pusd) || pusd < 0)
 		return fault_set(why,
-		    "%s is not an amount of dollars, as 10 or 0.50",
-		    quoted(text, shown));
+		    "%s is not an amount of dollars, as 10 or 0.50%s",
+		    quoted(text, shown),
+		    k->flags & KEY_UNLIMITED ? ", or unlimited" : "");
 	if (pusd > (__int128)k->most * PUSD_PER_USD)
 		return fault_set(why, "more than %llu dollars cannot be meant",
 		    (unsigned long long)k->most);

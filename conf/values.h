@@ -20,9 +20,9 @@
 #define NAME_MOST_BYTES 200
 
 /* Checks a text against the type and range of `k`, and sets *out to: the number
- * (ms, bytes, tokens, pico-dollars; CONFIG_UNLIMITED for `unlimited`), 1 for
- * true, the index of the word, ms since 1970, hours as begin * 100 + end; 0 for
- * types that are text. */
+ * (ms, bytes, tokens, pico-dollars; for `unlimited` CONFIG_UNLIMITED or, of
+ * dollars, BUDGET_UNLIMITED), 1 for true, the index of the word, ms since 1970,
+ * hours as begin * 100 + end; 0 for types that are text. */
 MUST_CHECK bool value_read(
     const struct key *k, struct slice text, uint64_t *out, struct fault *why);
 

@@ -427,15 +427,32 @@ yaml_tree_read(struct slice text, struct arena *a, struct diagnostics *found)
 	return root;
 }
 
+/* Where the key stands in its map; SIZE_MAX if it does not. */
+static size_t
+find_key(const struct node *map, const char *key)
+{
+	if (map == NULL || map->kind != NODE_MAP)
+		return SIZE_MAX;
+	for (size_t i = 0; i < map->count; i++)
+		if (slice_is(map->keys[i]->text, key))
+			return i;
+	return SIZE_MAX;
+}
+
 const struct node *
 node_get(const struct node *map, const char *key)
 {
-	if (map == NULL || map->kind != NODE_MAP)
-		return NULL;
-	for (size_t i = 0; i < map->count; i++)
-		if (slice_is(map->keys[i]->text, key))
-			return map->items[i];
-	return NULL;
+	size_t i = find_key(map, key);
+
+	return i == SIZE_MAX ? NULL : map->items[i];
+}
+
+const struct node *
+node_key(const struct node *map, const char *key)
+{
+	size_t i = find_key(map, key);
+
+	return i == SIZE_MAX ? NULL : map->keys[i];
 }
 
 bool

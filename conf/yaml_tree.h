@@ -45,5 +45,8 @@ MUST_CHECK const struct node *yaml_tree_read(
 /* The value of a key; NULL if there is none, or `map` is no map, or NULL. */
 const struct node *node_get(const struct node *map, const char *key);
 
+/* The key itself, where it stands; NULL if it is not there. */
+const struct node *node_key(const struct node *map, const char *key);
+
 /* A key without anything behind it. */
 bool node_is_empty(const struct node *n);

@@ -519,26 +519,22 @@ static void
 a_key_of_the_future_is_checked_and_told_once(void **state)
 {
 	static const struct mistake once[] = {
-	    {HEAD "upstreams:\n"
-		  "  a: {url: http://h, queue: {size: 1, wait: 2m}}\n"
-		  "  b: {url: http://h, queue: {size: 4}}\n" MODEL USER,
-		3, 22, 5,
-		"upstreams.*.queue is checked but not acted on by this "
-		"version"},
 	    {HEAD UPSTREAM MODEL "users:\n"
-				 "  bob: {models: [m], budget: {usd: 1, per: "
-				 "day}}\n"
-				 "  ann: {models: [m], budget: [{usd: 1, per: "
-				 "day}, {usd: 2, per: week}]}\n",
-		5, 22, 6, "users.*.budget is checked"},
-	    {HEAD REST "limits: {tokens_per_day: 2M}\n", 5, 10, 14,
-		"limits.tokens_per_day is checked"},
+				 "  bob: {models: [m], tailscale: [a]}\n"
+				 "  ann: {models: [m], tailscale: [b, c]}\n",
+		5, 22, 9,
+		"users.*.tailscale is checked but not acted on by this "
+		"version"},
+	    {HEAD REST "server: {metrics: \"127.0.0.1:9\"}\n", 5, 10, 7,
+		"server.metrics is checked"},
+	    {HEAD REST "compat: {litellm_headers: true}\n", 5, 1, 6,
+		"compat is checked"},
+	    {HEAD UPSTREAM
+		"models: {m: {routes: [{to: a, model: x}, {to: a, model: y, "
+		"when: [context]}]}}\n" USER,
+		3, 66, 1, "`context` is checked but not acted on"},
 	};
 	static const struct mistake wrong[] = {
-	    {HEAD REST "limits: {tokens_per_day: 2G}\n", 5, 26, 2,
-		"'2G' is not a whole number, as 200K or 2M, or unlimited"},
-	    {HEAD REST "cloud_fallback: {usd: 5}\n", 5, 1, 14,
-		"per is missing here"},
 	    {HEAD REST "redis: {url: redis://u:p@h}\n", 5, 14, 13,
 		"use password: ${…}"},
 	    {HEAD REST "redis: {url: redis://h/x}\n", 5, 14, 11,
