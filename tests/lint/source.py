@@ -13,7 +13,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROOMS = ["base", "metering", "auth", "conf", "proxy", "cli"]
 # From left to right, as above; those in metering/ are rooms of their own.
 LAYERS = ["base", "metering", "metering/ledger", "metering/reports",
-          "metering/redis", "auth", "conf", "proxy", "cli"]
+          "metering/redis", "auth", "conf", "proxy/gate",
+          "proxy/shared", "proxy", "cli"]
 
 # banned.h stops most of the others at compile time, where it is included.
 BANNED = {
