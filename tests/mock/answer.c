@@ -31,6 +31,7 @@ answer_reset(struct answer *a)
 	    .close = a->close,
 	    .think = a->think,
 	    .text = a->text,
+	    .work.prompt = a->work.prompt,
 	    .insert_at = ANSWER_NEVER,
 	    .hold_at = ANSWER_NEVER,
 	    .choices = 1,
@@ -43,6 +44,7 @@ answer_reset(struct answer *a)
 	bytes_clear(&a->middle, KEEP_BYTES);
 	bytes_clear(&a->insert, KEEP_BYTES);
 	bytes_clear(&a->close, KEEP_BYTES);
+	bytes_clear(&a->work.prompt, KEEP_BYTES);
 	template_reset(&a->think);
 	template_reset(&a->text);
 }
@@ -334,6 +336,7 @@ answer_free(struct answer *a)
 	bytes_free(&a->middle);
 	bytes_free(&a->insert);
 	bytes_free(&a->close);
+	bytes_free(&a->work.prompt);
 	for (int i = 0; i <= EVENT_HOLES_MOST; i++) {
 		bytes_free(&a->think.part[i]);
 		bytes_free(&a->text.part[i]);

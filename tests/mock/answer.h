@@ -51,6 +51,14 @@ struct usage {
 	uint64_t reasoning;
 };
 
+/* What the model has to do for an answer before its first content. */
+struct work {
+	struct bytes prompt; /* to be remembered once it is read, if any */
+	uint64_t reads;      /* prompt tokens that are not cached */
+	bool is_due;
+	bool goes_on; /* also when the client has left */
+};
+
 /* What differs from one content event to the next. */
 enum hole_kind {
 	HOLE_WORD,
@@ -92,6 +100,7 @@ struct answer {
 	size_t usage_in_close; /* bytes of close up to the usage's end, or 0 */
 	size_t piece_size;     /* of close; 0: whole */
 	struct usage usage;
+	struct work work;
 	uint64_t opened; /* tokens that the opening events tell of */
 	enum framing framing;
 	enum fault_where cut_at;

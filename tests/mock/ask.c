@@ -304,6 +304,11 @@ on_member(struct ask *a, struct span key, struct span value)
 	    is_span(key, "texts"))
 		read_inputs(a, value);
 	if (is_span(key, "messages") || is_span(key, "prompt") ||
+	    is_span(key, "input")) {
+		a->prompt = value.p;
+		a->prompt_n = value.n;
+	}
+	if (is_span(key, "messages") || is_span(key, "prompt") ||
 	    is_span(key, "input") || is_span(key, "query") ||
 	    is_span(key, "documents") || is_span(key, "texts"))
 		a->prompt_bytes += value.n;
@@ -317,7 +322,8 @@ ask_read(struct ask *a, const char *p, size_t n, const char **why)
 
 	/* Not the whole struct: its texts are large and need no zeroes. */
 	a->model[0] = a->mock[0] = '\0';
-	a->prompt_bytes = 0;
+	a->prompt = NULL;
+	a->prompt_n = a->prompt_bytes = 0;
 	a->inputs = a->choices = 1;
 	a->max_tokens = -1;
 	a->is_stream = a->has_model = a->has_stream_options = false;

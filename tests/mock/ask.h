@@ -18,6 +18,9 @@
 struct ask {
 	char model[ASK_MODEL_MAX]; /* as it stands in the body, with escapes */
 	char mock[DIRECTIVES_TEXT_MAX];
+	const char
+	    *prompt; /* borrowed from the body: messages, prompt, input */
+	size_t prompt_n;
 	size_t prompt_bytes; /* of messages, prompt, input, query, documents */
 	size_t inputs;       /* to embed, or documents to rank; at least 1 */
 	uint64_t choices;    /* n: 1 to ASK_CHOICES_MOST */

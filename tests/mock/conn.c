@@ -66,6 +66,7 @@ conn_end_request(struct conn *c, enum ending why)
 	if (c->is_held)
 		stats_sub(STAT_held, 1);
 	c->is_held = false;
+	conn_end_work(c, why == ENDING_CLIENT_LEFT && !c->is_alone);
 	if (c->phase != PHASE_ANSWER && c->phase != PHASE_HUNG)
 		return; /* the body never came: nothing was begun */
 	stats_add(answers[why], 1);
@@ -198,6 +199,13 @@ read_more(struct conn *c)
 }
 
 static void
+leave(struct conn *c)
+{
+	if (!conn_works_on(c))
+		conn_end(c, ENDING_CLIENT_LEFT, ACT_GO_ON);
+}
+
+static void
 on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *c = arg;
@@ -206,7 +214,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (!is_open) {
-		conn_end(c, ENDING_CLIENT_LEFT, ACT_GO_ON);
+		leave(c);
 	} else if (c->phase == PHASE_HEAD || c->phase == PHASE_BODY) {
 		conn_run(c);
 	} else if (c->in.n > PIPELINE_BYTES) {
@@ -219,7 +227,7 @@ on_closed(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	conn_end(arg, ENDING_CLIENT_LEFT, ACT_GO_ON);
+	leave(arg);
 }
 
 static void

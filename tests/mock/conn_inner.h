@@ -1,8 +1,9 @@
 /*
- * conn_inner.h - what the three files of a connection share.
+ * conn_inner.h - what the four files of a connection share.
  *
  * conn.c has its life: its events, its bytes and its end.  conn_serve.c takes
- * requests and decides what to answer; conn_play.c sends the answer in time.
+ * requests and decides what to answer; conn_work.c lets the model have its slot
+ * and its time; conn_play.c sends the answer in time.
  * The phase says which of them is next; only conn_end() frees.
  */
 #pragma once
@@ -19,6 +20,7 @@
 #include "conn.h"
 #include "directives.h"
 #include "request.h"
+#include "slots.h"
 #include "stats.h"
 
 #define CONN_KEEP_BYTES 16384 /* of a buffer that is idle */
@@ -28,6 +30,14 @@ enum phase {
 	PHASE_BODY,   /* ... for its body */
 	PHASE_ANSWER, /* an answer is played */
 	PHASE_HUNG,   /* says nothing more, until the client leaves */
+};
+
+/* How far the model is, before the first content. */
+enum progress {
+	WORK_NONE,
+	WORK_WAITS, /* for a slot */
+	WORK_READS, /* the prompt */
+	WORK_READ,
 };
 
 /* Why a connection or an answer is over. */
@@ -67,6 +77,9 @@ struct conn {
 	enum phase phase;
 	enum next next; /* what follows when `out` is empty */
 	enum route route;
+	enum progress work;
+	struct slot slot;
+	uint64_t reading_since_us;
 	uint64_t id;     /* of the request */
 	uint64_t sent;   /* bytes of this answer that the kernel took */
 	uint64_t due_us; /* when the next event should leave */
@@ -80,7 +93,11 @@ struct conn {
 	bool was_usage_sent;
 	bool must_drop_reused;
 	bool is_reading;
+	bool is_alone; /* the client left, and the model works on */
 };
+
+/* The monotonic clock. */
+uint64_t conn_now_us(void);
 
 /* Sets the connection's one timer, `us` from now. */
 void conn_arm(struct conn *c, int64_t us);
@@ -96,6 +113,19 @@ void conn_end_request(struct conn *c, enum ending why);
 
 /* The one way out: counts, closes as `act` says, frees.  STEP_GONE. */
 enum step conn_end(struct conn *c, enum ending why, enum fault_act act);
+
+/* Waits until `us` after the event before, whatever the timer's error. */
+enum step conn_wait(struct conn *c, int64_t us);
+
+/* What the model does before the first content. */
+enum step conn_work(struct conn *c);
+
+/* The work is over, or broken off. */
+void conn_end_work(struct conn *c, bool is_cut);
+
+/* The client has left.  Returns true if the model does not notice: the answer
+ * is then played to its end, to nobody. */
+bool conn_works_on(struct conn *c);
 
 /* The steps of the phases. */
 enum step conn_step_head(struct conn *c);

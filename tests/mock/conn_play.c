@@ -11,8 +11,8 @@
 #define DRIP_US 5000
 #define HOLD_US 2000 /* between looks for a word to go on */
 
-static uint64_t
-now_us(void)
+uint64_t
+conn_now_us(void)
 {
 	struct timespec t;
 
@@ -42,7 +42,7 @@ note_sent(struct conn *c, size_t n)
 static enum sent
 send_some(struct conn *c, const char *p, size_t n, size_t *done)
 {
-	*done = 0;
+	*done = c->is_alone ? n : 0;
 	while (*done < n) {
 		ssize_t put = conn_transmit(c, p + *done, n - *done);
 
@@ -119,11 +119,10 @@ wait_to_send(struct conn *c)
 	return STEP_WAIT;
 }
 
-/* Events leave at even distances from the first, whatever the timer's error. */
-static enum step
-wait_for_next(struct conn *c, int64_t us)
+enum step
+conn_wait(struct conn *c, int64_t us)
 {
-	uint64_t now = now_us(), slack = (uint64_t)us * 8;
+	uint64_t now = conn_now_us(), slack = (uint64_t)us * 8;
 
 	/* The first, or one after a pause that had no schedule: it begins now.
 	 */
@@ -140,6 +139,8 @@ wait_for_next(struct conn *c, int64_t us)
 static enum step
 finish(struct conn *c)
 {
+	if (c->is_alone)
+		return conn_end(c, ENDING_CLIENT_LEFT, ACT_GO_ON);
 	if (!c->a.is_kept)
 		return conn_end(c, ENDING_FINISHED, ACT_GO_ON);
 	conn_end_request(c, ENDING_FINISHED);
@@ -202,14 +203,13 @@ conn_play(struct conn *c)
 			sent = fill(c, &turn);
 			continue;
 		case NEXT_FIRST:
-			c->next = NEXT_MORE;
-			return wait_for_next(c, c->d.ttft_us);
+			return conn_work(c);
 		case NEXT_PAUSE:
 			c->next = NEXT_MORE;
-			return wait_for_next(c, c->d.interval_us);
+			return conn_wait(c, c->d.interval_us);
 		case NEXT_TAIL:
 			c->next = NEXT_MORE;
-			return wait_for_next(c, c->d.tail_us);
+			return conn_wait(c, c->d.tail_us);
 		case NEXT_HOLD:
 			return hold(c);
 		case NEXT_END:
@@ -219,7 +219,9 @@ conn_play(struct conn *c)
 		}
 	}
 	if (sent == SENT_BROKEN)
-		return conn_end(c, ENDING_CLIENT_LEFT, ACT_GO_ON);
+		return conn_works_on(c)
+		    ? STEP_AGAIN
+		    : conn_end(c, ENDING_CLIENT_LEFT, ACT_GO_ON);
 	return wait_to_send(c);
 }
 
@@ -232,11 +234,14 @@ conn_start_answer(struct conn *c)
 	c->due_us = 0;
 	c->was_usage_sent = false;
 	c->was_status_counted = !c->is_in_flight;
+	c->work = WORK_NONE;
 	if (c->is_in_flight) {
+		if (c->a.is_stream && c->d.rate > 0)
+			c->d.interval_us = 1000000 / c->d.rate;
 		stats_add(STAT_answers_started, 1);
 		if (c->a.is_stream)
 			stats_add(STAT_streams_started, 1);
-		if (c->d.ttft_us > 0 && c->a.early == 0)
+		if (c->a.early == 0)
 			c->next = NEXT_FIRST;
 	}
 	return STEP_AGAIN;

@@ -146,7 +146,7 @@ begin_request(struct conn *c)
 	}
 	if (is_post_route(c->route)) {
 		c->is_in_flight = true;
-		stats_enter();
+		stats_peak(STAT_in_flight, STAT_max_in_flight);
 	}
 	if (c->rq.wants_continue && c->rq.length > c->in.n)
 		(void)conn_transmit(c, go_on, sizeof go_on - 1);

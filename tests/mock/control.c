@@ -7,6 +7,7 @@
 #include "listener.h"
 #include "replay.h"
 #include "reqlog.h"
+#include "slots.h"
 #include "stats.h"
 
 #define PREFIX "/_mock/"
@@ -69,6 +70,7 @@ serve_post(struct bytes *b, struct text what, struct text body)
 		atomic_fetch_add(&go_count, 1);
 		(void)listener_open_all();
 		directives_reset_defaults();
+		prefix_forget();
 		reqlog_clear();
 		stats_reset();
 		return 200;

@@ -44,6 +44,11 @@ static const struct key keys[] = {
     KEY("interval", interval_us, 3600LL * SECOND_US, TIME),
     KEY("tail", tail_us, 3600LL * SECOND_US, TIME),
     KEY("early", early, 2, COUNT),
+    KEY("slots", slots, 1000000, COUNT),
+    KEY("prefill", prefill, 1000000000, COUNT),
+    KEY("rate", rate, 1000000, COUNT),
+    KEY("prefix_cache", prefix_cache, 1, COUNT),
+    KEY("works_on", works_on, 1, COUNT),
     KEY("pause", pause, 10000000, COUNT),
     KEY("iterations", iterations, 1, COUNT),
     KEY("shred", shred, 64 << 20, COUNT),
@@ -101,6 +106,7 @@ directives_init(struct directives *d)
 	    .idle_close_us = DIRECTIVE_UNSET,
 	    .after = 2,
 	    .early = DIRECTIVE_UNSET,
+	    .works_on = DIRECTIVE_UNSET,
 	    .pause = DIRECTIVE_UNSET,
 	    .kind = kind_default(),
 	};
@@ -228,8 +234,9 @@ set_one(struct directives *d, char *item, enum directive_scope scope, char *why,
 		return false;
 	}
 	*value++ = '\0';
-	if (strcmp(item, "fail_times") == 0 && scope == SCOPE_REQUEST) {
-		snprintf(why, why_size, "fail_times is the server's to count");
+	if ((strcmp(item, "fail_times") == 0 || strcmp(item, "slots") == 0) &&
+	    scope == SCOPE_REQUEST) {
+		snprintf(why, why_size, "%s is the server's to count", item);
 		return false;
 	}
 	for (size_t i = 0; i < ARRAY_LENGTH(keys); i++) {

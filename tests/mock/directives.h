@@ -55,14 +55,20 @@ struct directives {
 	int64_t written;   /* ... written to a cache */
 	int64_t reasoning; /* reasoning events ahead of the content */
 	int64_t ttft_us;
-	int64_t interval_us; /* between content events; 0: all in a burst */
-	int64_t tail_us;     /* before the closing events */
-	int64_t early;       /* 1: head before ttft; 2: first events as well;
-				DIRECTIVE_UNSET: as the kind does */
-	int64_t pause;       /* content event before which to wait to be told;
-				DIRECTIVE_UNSET: never */
-	int64_t iterations;  /* 1: messages tell of two */
-	int64_t shred;       /* bytes sent at once at most; 0: all */
+	int64_t interval_us;  /* between content events; 0: all in a burst */
+	int64_t tail_us;      /* before the closing events */
+	int64_t early;        /* 1: head before ttft; 2: first events as well;
+				 DIRECTIVE_UNSET: as the kind does */
+	int64_t slots;        /* requests worked on at once; 0: all */
+	int64_t prefill;      /* prompt tokens read a second; 0: at once */
+	int64_t rate;         /* answer tokens written a second; 0: interval */
+	int64_t prefix_cache; /* 1: beginnings of prompts are not read again */
+	int64_t works_on;     /* 1: also when the client has left;
+				 DIRECTIVE_UNSET: as the kind does */
+	int64_t pause;        /* content event before which to wait to be told;
+				 DIRECTIVE_UNSET: never */
+	int64_t iterations;   /* 1: messages tell of two */
+	int64_t shred;        /* bytes sent at once at most; 0: all */
 	int64_t size; /* bytes of a delta, or of a whole plain answer's text */
 	int64_t interims;
 	int64_t status;      /* 0: 200 */

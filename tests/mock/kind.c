@@ -68,6 +68,7 @@ static const struct kind kinds[] = {
 	.early = 1,
 	.refuses_with = 404,
 	.is_http10 = true,
+	.works_on = true,
     },
     {
 	.name = "mlx_vlm",

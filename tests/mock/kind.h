@@ -113,6 +113,7 @@ struct kind {
 	bool is_http10; /* closes after each answer; wants a length, no query */
 	bool can_run;   /* continuous_usage_stats has an effect */
 	bool counts;    /* has messages/count_tokens */
+	bool works_on;  /* plain answers: does not notice that a client left */
 };
 
 /* Returns the row, or NULL. */

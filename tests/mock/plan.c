@@ -10,6 +10,7 @@
 #include "ask.h"
 #include "head.h"
 #include "replay.h"
+#include "slots.h"
 
 #define DEFAULT_TOKENS 16
 #define SLOW_CHUNK_BYTES (8u << 20)
@@ -75,6 +76,36 @@ count_or(int64_t said, uint64_t otherwise)
 	return said == DIRECTIVE_UNSET ? otherwise : (uint64_t)said;
 }
 
+/* Decides what the model must do for it.  What it knows of the prompt, it knows
+ * when the request arrives. */
+static void
+plan_work(struct answer *a, const struct ask *ask, const struct directives *d,
+    enum route route)
+{
+	struct work *w = &a->work;
+	uint64_t cached = (uint64_t)d->cached, known = 0;
+
+	w->is_due = route != ROUTE_count_tokens;
+	w->goes_on = d->works_on == DIRECTIVE_UNSET
+	    ? d->kind->works_on && !a->is_stream
+	    : d->works_on > 0;
+	if (d->prefix_cache > 0 && w->is_due && ask->prompt_n > 0) {
+		known = (uint64_t)((__int128)a->usage.prompt *
+		    prefix_known(ask->prompt, ask->prompt_n) / ask->prompt_n);
+		bytes_add(&w->prompt, ask->prompt, ask->prompt_n);
+	}
+	if (known >= a->usage.prompt && known > 0)
+		known = a->usage.prompt - 1; /* the last one is always read */
+	if (cached < known)
+		cached = known;
+	if (cached > a->usage.prompt)
+		cached = a->usage.prompt;
+	if (api_tells(d->kind, route) & TELLS_CACHED)
+		a->usage.cached = cached;
+	if (d->prefill > 0 && w->is_due)
+		w->reads = a->usage.prompt - cached;
+}
+
 /* Decides how much there will be to say. */
 static void
 measure(struct answer *a, struct job *j, const struct ask *ask,
@@ -96,10 +127,7 @@ measure(struct answer *a, struct job *j, const struct ask *ask,
 		a->texts = a->thinks = 0;
 	a->word_size = a->is_stream ? (size_t)d->size : 0;
 	a->usage.prompt = count_or(d->prompt, ask->prompt_bytes / 4 + 1);
-	if (tells & TELLS_CACHED)
-		a->usage.cached = (uint64_t)d->cached;
-	if (a->usage.cached > a->usage.prompt)
-		a->usage.cached = a->usage.prompt;
+	plan_work(a, ask, d, j->route);
 	if (tells & TELLS_WRITTEN)
 		a->usage.written = (uint64_t)d->written;
 	if (a->usage.written > a->usage.prompt - a->usage.cached)

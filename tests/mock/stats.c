@@ -83,14 +83,13 @@ stats_sub(enum stat s, uint64_t n)
 }
 
 void
-stats_enter(void)
+stats_peak(enum stat gauge, enum stat peak)
 {
-	uint64_t now = atomic_fetch_add(&stats[STAT_in_flight], 1) + 1;
-	uint64_t peak = atomic_load(&stats[STAT_max_in_flight]);
+	uint64_t now = atomic_fetch_add(&stats[gauge], 1) + 1;
+	uint64_t seen = atomic_load(&stats[peak]);
 
-	while (now > peak &&
-	    !atomic_compare_exchange_weak(
-		&stats[STAT_max_in_flight], &peak, now))
+	while (now > seen &&
+	    !atomic_compare_exchange_weak(&stats[peak], &seen, now))
 		continue;
 }
 
@@ -141,8 +140,9 @@ stats_reset(void)
 	for (int i = 0; i < STAT_COUNT; i++)
 		if (stat_kinds[i] != KIND_GAUGE)
 			atomic_store(&stats[i], 0);
-	atomic_store(
-	    &stats[STAT_max_in_flight], atomic_load(&stats[STAT_in_flight]));
+	for (int i = 1; i < STAT_COUNT; i++) /* each behind its gauge */
+		if (stat_kinds[i] == KIND_PEAK)
+			atomic_store(&stats[i], atomic_load(&stats[i - 1]));
 	for (int i = 0; i < ROUTE_NONE; i++)
 		atomic_store(&route_counts[i], 0);
 	for (int i = 0; i < STATUS_END; i++)

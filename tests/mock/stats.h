@@ -22,6 +22,15 @@
 	X(in_flight, GAUGE, "POSTs between their head and their end")          \
 	X(max_in_flight, PEAK, "the most in_flight has been")                  \
 	X(held, GAUGE, "answers that wait to be told to go on")                \
+	X(waiting, GAUGE, "requests that wait for a slot")                     \
+	X(max_waiting, PEAK, "the most waiting has been")                      \
+	X(working, GAUGE, "requests that have a slot")                         \
+	X(max_working, PEAK, "the most working has been")                      \
+	X(works_started, COUNT, "requests that got a slot")                    \
+	X(works_cut, COUNT, "... or waited, and were left by their client")    \
+	X(works_alone, COUNT, "... and were worked on without their client")   \
+	X(prefills_cut, COUNT, "prompts whose reading was broken off")         \
+	X(prefill_tokens, COUNT, "prompt tokens read, also of those")          \
 	X(answers_started, COUNT, "answers begun")                             \
 	X(answers_finished, COUNT, "... written whole, as planned")            \
 	X(answers_cut, COUNT, "... left by the client before the end")         \
@@ -76,8 +85,8 @@ const char *stats_route_name(enum route r);
 void stats_add(enum stat s, uint64_t n);
 void stats_sub(enum stat s, uint64_t n);
 
-/* One more in flight; keeps the peak. */
-void stats_enter(void);
+/* One more of a gauge; keeps its peak. */
+void stats_peak(enum stat gauge, enum stat peak);
 
 void stats_count_route(enum route r);
 void stats_count_status(int status);
@@ -85,5 +94,5 @@ void stats_count_status(int status);
 /* Appends all as one JSON object; `name` is the server's label. */
 void stats_render(struct bytes *b, const char *name);
 
-/* Zeroes the counters; the peak becomes what is in flight. */
+/* Zeroes the counters; peaks become what is there now. */
 void stats_reset(void);
