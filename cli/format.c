@@ -2,10 +2,14 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/attr.h"
 
 #include "base/banned.h"
+
+#define MINUTE_MS INT64_C(60000)
+#define DAY_MS INT64_C(86400000)
 
 void
 format_tokens(char out[FORMAT_BYTES], uint64_t n)
@@ -79,4 +83,36 @@ format_share(char out[FORMAT_BYTES], uint64_t part, uint64_t whole)
 		shown = 99;
 	snprintf(out, FORMAT_BYTES, "%d%%", shown);
 	return out;
+}
+
+void
+format_moment(char out[CLOCK_TEXT_BYTES], int64_t wall_ms, int64_t now_ms)
+{
+	time_t then = (time_t)(wall_ms / 1000), now = (time_t)(now_ms / 1000);
+	time_t in_a_day = (time_t)((now_ms + DAY_MS) / 1000);
+	struct tm day, today, tomorrow;
+
+	localtime_r(&then, &day);
+	localtime_r(&now, &today);
+	localtime_r(&in_a_day, &tomorrow);
+	if (day.tm_year == today.tm_year && day.tm_yday == today.tm_yday)
+		strftime(out, CLOCK_TEXT_BYTES, "today %H:%M", &day);
+	else if (day.tm_year == tomorrow.tm_year &&
+	    day.tm_yday == tomorrow.tm_yday)
+		strftime(out, CLOCK_TEXT_BYTES, "tomorrow %H:%M", &day);
+	else
+		strftime(out, CLOCK_TEXT_BYTES, "%Y-%m-%d %H:%M", &day);
+}
+
+void
+format_ago(char out[FORMAT_BYTES], int64_t wall_ms, int64_t now_ms)
+{
+	char span[CLOCK_TEXT_BYTES];
+
+	if (now_ms - wall_ms < MINUTE_MS) {
+		snprintf(out, FORMAT_BYTES, "just now");
+		return;
+	}
+	duration_format(span, (uint64_t)(now_ms - wall_ms));
+	snprintf(out, FORMAT_BYTES, "%s ago", span);
 }

@@ -31,6 +31,8 @@ static const struct option options[] = {
     {"name", required_argument, NULL, OPTION_NAME},
     {"expires", required_argument, NULL, OPTION_EXPIRES},
     {"models", required_argument, NULL, OPTION_MODELS},
+    {"class", required_argument, NULL, OPTION_CLASS},
+    {"limit", required_argument, NULL, OPTION_LIMIT},
     {"user", required_argument, NULL, OPTION_USER},
     {"state", required_argument, NULL, OPTION_STATE},
     {"json", no_argument, NULL, OPTION_JSON},
@@ -46,6 +48,8 @@ static const char help[] =
     "weir key list --user bob\n\n"
     "Usage:\n"
     "  weir key issue USER [--name TEXT] [--expires 90d] [--models a,b]\n"
+    "                      [--class interactive|batch] [--limit "
+    "NAME=VALUE]...\n"
     "  weir key list [--user USER] [--state active|idle|expired|revoked]\n"
     "  weir key show ID\n"
     "  weir key rotate ID [--grace 24h]   a new key; the old one works on "
@@ -53,6 +57,12 @@ static const char help[] =
     "  weir key revoke ID [--yes]\n\n"
     "Options:\n"
     "  -c, --config FILE   the configuration\n"
+    "      --limit NAME=VALUE  issue: as limits of the configuration, "
+    "beside the\n"
+    "                      user's own: concurrent=2, tokens_per_day=2M, "
+    "budget=5/day\n"
+    "      --class batch   issue: its requests wait behind interactive "
+    "ones\n"
     "      --json          list, show: one JSON object\n"
     "      --no-header     list: no line of titles\n"
     "  -q, --quiet         only what was asked for, and errors\n"
@@ -207,7 +217,8 @@ static const struct verb {
 	int takes;           /* OPTION_…, or-ed, beside those of every verb */
 } verbs[] = {
     {"issue", key_run_issue, "USER",
-	OPTION_NAME | OPTION_EXPIRES | OPTION_MODELS},
+	OPTION_NAME | OPTION_EXPIRES | OPTION_MODELS | OPTION_CLASS |
+	    OPTION_LIMIT},
     {"list", run_list, NULL,
 	OPTION_USER | OPTION_STATE | OPTION_JSON | OPTION_NO_HEADER},
     {"show", run_show, "ID", OPTION_JSON},
@@ -233,6 +244,11 @@ keep_option(struct key_run *r, int option)
 		r->state = optarg;
 	else if (option == OPTION_GRACE)
 		r->grace = optarg;
+	else if (option == OPTION_CLASS)
+		r->class = optarg;
+	else if (option == OPTION_LIMIT &&
+	    r->limit_count++ < KEY_LIMIT_OPTIONS_MOST)
+		r->limits[r->limit_count - 1] = optarg;
 }
 
 /* Options may stand anywhere; the others are moved behind them, from optind

@@ -9,6 +9,7 @@
 #include "auth/key_file.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "cli/format.h"
 #include "cli/key_request.h"
 #include "cli/locate.h"
 
@@ -16,26 +17,6 @@
 
 #define GRACE_DEFAULT_MS UINT64_C(86400000)
 #define DAY_MS INT64_C(86400000)
-
-/* "today 14:30", "tomorrow 14:30", "2027-02-18 14:30". */
-static void
-format_moment(char out[CLOCK_TEXT_BYTES], int64_t wall_ms, int64_t now_ms)
-{
-	time_t then = (time_t)(wall_ms / 1000), now = (time_t)(now_ms / 1000);
-	time_t in_a_day = (time_t)((now_ms + DAY_MS) / 1000);
-	struct tm day, today, tomorrow;
-
-	localtime_r(&then, &day);
-	localtime_r(&now, &today);
-	localtime_r(&in_a_day, &tomorrow);
-	if (day.tm_year == today.tm_year && day.tm_yday == today.tm_yday)
-		strftime(out, CLOCK_TEXT_BYTES, "today %H:%M", &day);
-	else if (day.tm_year == tomorrow.tm_year &&
-	    day.tm_yday == tomorrow.tm_yday)
-		strftime(out, CLOCK_TEXT_BYTES, "tomorrow %H:%M", &day);
-	else
-		strftime(out, CLOCK_TEXT_BYTES, "%Y-%m-%d %H:%M", &day);
-}
 
 /* The day, or the hour if it is near. */
 static void
@@ -91,6 +72,12 @@ explain_issued(const struct key_run *r, const char *key,
 	struct buf what = {0};
 
 	key_models_describe(models, user, &what);
+	if (q->class != KEY_CLASS_UNSAID)
+		buf_printf(&what, ", class %s", key_class_name(q->class));
+	if (q->limits->stated != 0) {
+		buf_puts(&what, ", limits ");
+		key_limits_describe(q->limits, &what);
+	}
 	if (q->expires_ms != 0)
 		format_expiry(day, q->expires_ms, r->now_ms);
 	key_say(r,
@@ -104,7 +91,9 @@ explain_issued(const struct key_run *r, const char *key,
 int
 key_run_issue(const struct key_run *r)
 {
-	struct key_request q = {.user = r->operand, .name = r->name};
+	struct limits limits;
+	struct key_request q = {
+	    .user = r->operand, .name = r->name, .limits = &limits};
 	const struct user_config *user;
 	struct key_models models;
 	char key[KEY_CHARS + 1];
@@ -112,6 +101,9 @@ key_run_issue(const struct key_run *r)
 	int status;
 
 	if ((status = read_expiry(r, &q.expires_ms)) != EXIT_OK ||
+	    (status = key_class_read(r->class, &q.class)) != EXIT_OK ||
+	    (status = key_limits_read(r->limits, r->limit_count, &limits)) !=
+		EXIT_OK ||
 	    (status = key_user_find(r->config, r->operand, &user)) != EXIT_OK ||
 	    (status = key_models_read(r->config, user, r->models, &models)) !=
 		EXIT_OK ||

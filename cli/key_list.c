@@ -9,11 +9,12 @@
 #include "base/clock.h"
 #include "base/json_out.h"
 #include "cli/format.h"
+#include "cli/key_request.h"
 #include "cli/key_uses.h"
+#include "cli/limits_show.h"
 
 #include "base/banned.h"
 
-#define MINUTE_MS INT64_C(60000)
 #define DAY_MS INT64_C(86400000)
 
 enum {
@@ -21,6 +22,8 @@ enum {
 	COLUMN_USER,
 	COLUMN_NAME,
 	COLUMN_MODELS,
+	COLUMN_CLASS,
+	COLUMN_LIMITS,
 	COLUMN_CREATED,
 	COLUMN_LAST_USED,
 	COLUMN_EXPIRES,
@@ -36,6 +39,8 @@ static const struct table_column list_columns[] = {
     [COLUMN_USER] = {"USER", "user", TABLE_TEXT},
     [COLUMN_NAME] = {"NAME", "name", TABLE_TEXT},
     [COLUMN_MODELS] = {NULL, "models", TABLE_RAW},
+    [COLUMN_CLASS] = {NULL, "class", TABLE_TEXT},
+    [COLUMN_LIMITS] = {NULL, "limits", TABLE_RAW},
     [COLUMN_CREATED] = {"CREATED", "created", TABLE_TEXT},
     [COLUMN_LAST_USED] = {"LAST USED", "last_used", TABLE_TEXT},
     [COLUMN_EXPIRES] = {"EXPIRES", "expires", TABLE_TEXT},
@@ -50,6 +55,8 @@ static const struct table_column show_columns[] = {
     [COLUMN_USER] = {"USER", "user", TABLE_TEXT},
     [COLUMN_NAME] = {"NAME", "name", TABLE_TEXT},
     [COLUMN_MODELS] = {"MODELS", "models", TABLE_RAW},
+    [COLUMN_CLASS] = {"CLASS", "class", TABLE_TEXT},
+    [COLUMN_LIMITS] = {"LIMITS", "limits", TABLE_RAW},
     [COLUMN_CREATED] = {"CREATED", "created", TABLE_TEXT},
     [COLUMN_LAST_USED] = {"LAST USED", "last_used", TABLE_TEXT},
     [COLUMN_EXPIRES] = {"EXPIRES", "expires", TABLE_TEXT},
@@ -181,17 +188,21 @@ set_models(struct table *t, const struct key_record *r)
 	buf_release(&words);
 }
 
-/* "4 min ago", "41 days ago". */
+/* In JSON as the configuration has them. */
 static void
-set_last_used(struct table *t, int64_t wall_ms, int64_t now_ms)
+set_limits(struct table *t, const struct key_record *r)
 {
-	char span[CLOCK_TEXT_BYTES], text[CLOCK_TEXT_BYTES + 8] = "just now";
+	struct buf json = {0}, words = {0};
 
-	if (now_ms - wall_ms >= MINUTE_MS) {
-		duration_format(span, (uint64_t)(now_ms - wall_ms));
-		snprintf(text, sizeof text, "%s ago", span);
-	}
-	table_set_time(t, COLUMN_LAST_USED, wall_ms, text);
+	if (r->limits.stated == 0)
+		return;
+	limits_write_json(&json, &r->limits);
+	key_limits_describe(&r->limits, &words);
+	buf_put(&json, "", 1);
+	buf_put(&words, "", 1);
+	table_set(t, COLUMN_LIMITS, buf_data(&words), buf_data(&json));
+	buf_release(&json);
+	buf_release(&words);
 }
 
 static void
@@ -204,10 +215,12 @@ set_use(
 
 	if (look->uses == NULL)
 		return;
-	if (used == NULL)
+	if (used == NULL) {
 		table_set(t, COLUMN_LAST_USED, "never", NULL);
-	else
-		set_last_used(t, used->last_ms, look->now_ms);
+	} else {
+		format_ago(shown, used->last_ms, look->now_ms);
+		table_set_time(t, COLUMN_LAST_USED, used->last_ms, shown);
+	}
 	table_set_number(
 	    t, COLUMN_REQUESTS, used == NULL ? 0 : (int64_t)used->requests);
 	tokens = used == NULL ? 0 : used->input_tokens + used->output_tokens;
@@ -227,6 +240,8 @@ add_row(
 	table_set_text(t, COLUMN_USER, r->user);
 	table_set_text(t, COLUMN_NAME, r->name);
 	set_models(t, r);
+	table_set_text(t, COLUMN_CLASS, key_class_name(r->class));
+	set_limits(t, r);
 	set_day(t, COLUMN_CREATED, r->created_ms, now_ms);
 	set_day(t, COLUMN_EXPIRES, stops_ms, now_ms);
 	if (stops_ms == 0)

@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/limits_text.h"
 #include "base/json_out.h"
 #include "base/text.h"
+#include "cli/key_run.h"
 #include "cli/locate.h"
 
 #include "base/banned.h"
@@ -35,8 +37,8 @@ put_yaml(struct buf *out, const char *name)
 		json_string(&o, slice_of(name));
 }
 
-static const char *
-nearest_user(const struct config *c, const char *name)
+const char *
+key_nearest_user(const struct config *c, const char *name)
 {
 	unsigned least = TYPO_DISTANCE + 1;
 	const char *nearest = NULL;
@@ -56,7 +58,7 @@ nearest_user(const struct config *c, const char *name)
 static void
 print_missing_user(const struct config *c, const char *name)
 {
-	const char *nearest = nearest_user(c, name);
+	const char *nearest = key_nearest_user(c, name);
 	struct buf out = {0};
 
 	buf_printf(&out, "%s is not in %s", name, c->path);
@@ -181,6 +183,66 @@ key_models_read(const struct config *c, const struct user_config *user,
 		text = comma == NULL ? NULL : comma + 1;
 	}
 	return status;
+}
+
+int
+key_class_read(const char *text, enum key_class *out)
+{
+	*out = KEY_CLASS_UNSAID;
+	if (text == NULL || key_class_parse(slice_of(text), out))
+		return EXIT_OK;
+	fprintf(stderr,
+	    "weir key: --class takes interactive or batch, not '%s'\n", text);
+	return EXIT_USAGE;
+}
+
+/* A key may do less than its user, never more. */
+static bool
+is_widening(const struct limits *l)
+{
+	return (l->stated & STATED_PAID_ROUTES) && l->paid_routes;
+}
+
+int
+key_limits_read(const char *const *texts, size_t count, struct limits *out)
+{
+	struct fault why;
+
+	*out = limits_none();
+	if (count > KEY_LIMIT_OPTIONS_MOST) {
+		fprintf(stderr, "weir key: --limit is given at most %d times\n",
+		    KEY_LIMIT_OPTIONS_MOST);
+		return EXIT_USAGE;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (!limits_set_text(out, slice_of(texts[i]), &why)) {
+			fprintf(stderr, "weir key: --limit %s: %s\n", texts[i],
+			    why.text);
+			return EXIT_USAGE;
+		}
+	if (is_widening(out)) {
+		fputs("weir key: --limit paid_routes=true: a key may not do "
+		      "more than its user. Say it in the user's limits\n",
+		    stderr);
+		return EXIT_USAGE;
+	}
+	return EXIT_OK;
+}
+
+void
+key_limits_describe(const struct limits *l, struct buf *out)
+{
+	const char *before = "";
+	char value[LIMITS_VALUE_BYTES];
+
+	for (unsigned i = 0; i < LIMITS_SETTINGS; i++) {
+		if (!(l->stated & 1u << i))
+			continue;
+		limits_setting_value(value, l, i);
+		buf_printf(
+		    out, "%s%s=%s", before, limits_setting_name(i), value);
+		before = " ";
+	}
 }
 
 void

@@ -32,6 +32,17 @@ MUST_CHECK int key_models_read(const struct config *c,
     const struct user_config *user, const char *text,
     struct key_models *models);
 
+/* Reads --class and the --limit of a key.  Returns EXIT_OK or EXIT_USAGE. */
+MUST_CHECK int key_class_read(const char *text, enum key_class *out);
+MUST_CHECK int key_limits_read(
+    const char *const *texts, size_t count, struct limits *out);
+
+/* "concurrent=4 budget=5.00/day": what is stated. */
+void key_limits_describe(const struct limits *l, struct buf *out);
+
+/* The user of the configuration whose name is a typo away, or NULL. */
+const char *key_nearest_user(const struct config *c, const char *name);
+
 /* "models ds4 coder", "all models": the key's own, or if there are none the
  * user's. */
 void key_models_describe(const struct key_models *models,

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "auth/key_table.h"
@@ -28,12 +29,19 @@ enum {
 	OPTION_GRACE = 1 << 9,
 	OPTION_YES = 1 << 10,
 	OPTION_HELP = 1 << 11,
+	OPTION_CLASS = 1 << 12,
+	OPTION_LIMIT = 1 << 13,
 };
+
+#define KEY_LIMIT_OPTIONS_MOST 32
+
 struct key_run {
 	int given;           /* OPTION_…, or-ed */
 	const char *operand; /* borrowed, like all texts: USER or ID */
 	const char *config_file, *name, *expires, *models, *user, *state;
-	const char *grace;
+	const char *grace, *class;
+	const char *limits[KEY_LIMIT_OPTIONS_MOST]; /* "concurrent=4" */
+	size_t limit_count;    /* as given, also above the most */
 	struct config *config; /* owned: a reference */
 	const char *state_dir;
 	int64_t now_ms;

@@ -18,6 +18,7 @@ enum {
 	EXIT_FINDINGS = 3,
 	EXIT_NOT_ALLOWED = 4,
 	EXIT_NOT_FOUND = 5,
+	EXIT_UNREACHABLE = 6,
 };
 
 /* Finds the configuration file: `given` (-c), else $WEIR_CONFIG, ./weir.yaml,

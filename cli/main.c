@@ -32,6 +32,8 @@ static const struct command {
     {"check", command_check,
 	"read the configuration, say everything that is wrong"},
     {"key", command_key, "issue | list | show | rotate | revoke"},
+    {"user", command_user, "list | limits: what users may and have used"},
+    {"fleet", command_fleet, "status: the upstreams, and who waits"},
     {"report", command_report,
 	"hourly | daily | weekly | monthly: tokens and money"},
     {"tail", command_tail, "requests as they finish"},
@@ -94,6 +96,7 @@ command_help(int argc, char **argv)
 		      "3    the check found problems\n"
 		      "4    not allowed: the files belong to somebody else\n"
 		      "5    not found: no such user, key or model\n"
+		      "6    cannot reach the running gateway\n"
 		      "130  interrupted\n",
 		    stdout);
 		return EXIT_OK;

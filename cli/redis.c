@@ -25,10 +25,13 @@
 static const char help[] =
     "weir redis check                    is Redis as the ledger says?\n"
     "weir redis rebuild                  count the whole ledger anew\n"
+    "weir redis forget GATEWAY           give up what it holds of shared "
+    "limits\n"
     "\n"
     "Usage:\n"
     "  weir redis check [--ledger FILE]... [--removed-is-fine]\n"
     "  weir redis rebuild [--without NAME]\n"
+    "  weir redis forget GATEWAY\n"
     "\n"
     "  --ledger FILE      check: also the ledger of another gateway; with all\n"
     "                     of them Redis must have exactly their sums\n"
@@ -40,7 +43,9 @@ static const char help[] =
     "\n"
     "check ends with 3 if something is not as it should be. rebuild replays\n"
     "the ledger of this gateway, then switches; other gateways replay theirs\n"
-    "as they see it.\n";
+    "as they see it. forget is for a gateway that does not come back: "
+    "requests\n"
+    "that it had under way count as nothing used from then on.\n";
 
 enum flag { OPT_LEDGER = 256, OPT_REMOVED, OPT_WITHOUT };
 
@@ -55,8 +60,9 @@ static const struct option options[] = {
 
 /* What was asked for.  Texts are borrowed from argv. */
 struct request {
-	const char *what; /* check or rebuild */
+	const char *what; /* check, rebuild or forget */
 	const char *config, *without;
+	const char *gateway;               /* forget */
 	const char *ledgers[LEDGERS_MOST]; /* [0] is ours */
 	size_t ledger_count;
 	bool removed_is_fine;
@@ -68,6 +74,23 @@ wrong(const char *text, const char *word)
 {
 	fprintf(stderr, "weir redis: %s%s.  weir redis --help\n", text, word);
 	return false;
+}
+
+static bool
+parse_words(int count, char **words, struct request *rq)
+{
+	if (count < 1)
+		return wrong("say check, rebuild or forget", "");
+	rq->what = words[0];
+	if (strcmp(rq->what, "forget") == 0) {
+		if (count != 2)
+			return wrong("forget one gateway", "");
+		rq->gateway = words[1];
+		return true;
+	}
+	if (strcmp(rq->what, "check") != 0 && strcmp(rq->what, "rebuild") != 0)
+		return wrong("there is no ", rq->what);
+	return count == 1 || wrong("too many words: ", words[1]);
 }
 
 /* False with *status set when there is nothing more to do. */
@@ -99,12 +122,7 @@ parse(int argc, char **argv, struct request *rq, int *status)
 			return false;
 		}
 	}
-	if (argc - optind != 1)
-		return wrong("say check or rebuild", "");
-	rq->what = argv[optind];
-	if (strcmp(rq->what, "check") != 0 && strcmp(rq->what, "rebuild") != 0)
-		return wrong("there is no ", rq->what);
-	return true;
+	return parse_words(argc - optind, argv + optind, rq);
 }
 
 static int
@@ -309,6 +327,33 @@ rebuild(struct redis_store *s, const struct request *rq, const struct config *c)
 	return EXIT_OK;
 }
 
+/* --- forget -------------------------------------------------------------- */
+
+static int
+forget(struct redis_store *s, const struct request *rq)
+{
+	struct redis_problem p;
+	uint64_t count, alive_ms;
+
+	switch (redis_store_forget(s, rq->gateway, &count, &alive_ms, &p)) {
+	case STORE_OK:
+		break;
+	case STORE_MOVED:
+		fprintf(stderr,
+		    "weir redis: '%s' is alive, or was a moment ago: its lease "
+		    "ends in %" PRIu64 " s.  Nothing is done\n",
+		    rq->gateway, (alive_ms + 999) / 1000);
+		return EXIT_FAILED;
+	case STORE_EPOCH:
+	case STORE_GONE:
+	case STORE_FAILED:
+		return tell_problem(s, &p);
+	}
+	printf("%" PRIu64 " request%s of %s forgotten\n", count,
+	    count == 1 ? "" : "s", rq->gateway);
+	return EXIT_OK;
+}
+
 int
 command_redis(int argc, char **argv)
 {
@@ -335,6 +380,8 @@ command_redis(int argc, char **argv)
 		status = tell_problem(s, &p);
 	} else if (strcmp(rq.what, "check") == 0) {
 		status = check(s, &rq);
+	} else if (strcmp(rq.what, "forget") == 0) {
+		status = forget(s, &rq);
 	} else {
 		status = rebuild(s, &rq, c);
 	}

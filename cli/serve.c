@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/locate.h"
+#include "cli/when.h"
 #include "proxy/notify.h"
 #include "proxy/server.h"
 
@@ -68,6 +69,7 @@ command_serve(int argc, char **argv)
 	enum log_level most = LOG_LEVEL_INFO;
 	char *given = NULL;
 	struct config *config;
+	bool is_utc;
 	struct server_options server = {
 	    .reload = load_again, .on_ready = say_ready};
 	struct fault why;
@@ -98,7 +100,9 @@ command_serve(int argc, char **argv)
 	if ((config = command_load_config(given, true, &status)) == NULL)
 		return status;
 	server.arg = given;
-	if (!server_run(config, &server, &why)) {
+	/* Limits of a day begin with its midnight. */
+	if (!zone_use(config->server.timezone, &is_utc, &why) ||
+	    !server_run(config, &server, &why)) {
 		fprintf(stderr, "weir: %s\n", why.text);
 		return EXIT_FAILED;
 	}

@@ -7,7 +7,9 @@
 
 #include "base/clock.h"
 #include "proxy/exchange.h"
+#include "proxy/kept.h"
 #include "proxy/models.h"
+#include "proxy/refusal.h"
 
 #include "base/banned.h"
 
@@ -32,39 +34,93 @@ refuse_model(struct exchange *x)
 	return over;
 }
 
-static enum next
-refuse_limit(struct exchange *x, enum gate_verdict verdict)
+static void
+add_subject(struct exchange *x, struct gate_account *account,
+    const struct limits *limits)
 {
-	char wait[CLOCK_TEXT_BYTES], text[256];
+	x->subjects[x->subject_count++] =
+	    (struct gate_subject){account, limits};
+}
 
-	if (verdict == GATE_RATE && x->quota.wait_ns == LIMITER_NEVER) {
-		x->quota.wait_ns = 60 * NS_PER_SECOND;
-		snprintf(text, sizeof text,
-		    "%s may make 0 requests a minute. Ask the gateway's owner "
-		    "for more.",
-		    x->user->name);
-		return exchange_end(x, END_RATE_LIMITED, text);
+/* Whose limits count: the user's, the user's own for this model, the key's. */
+static void
+find_subjects(struct exchange *x)
+{
+	const struct user_config *u = x->user;
+	const struct snapshot *s = x->snapshot;
+	const struct user_model_limits *at = user_limits_at(u, x->model);
+
+	add_subject(
+	    x, s->users[u->index], at == NULL ? &u->limits : &at->beside);
+	if (at != NULL)
+		add_subject(
+		    x, s->at_models[u->index][at - u->at_models], &at->own);
+	if (x->record != NULL && x->record->limits.stated != 0)
+		add_subject(x,
+		    gate_account(
+			x->w->gateway->gate, SUBJECT_KEY, x->record->id, NULL),
+		    &x->record->limits);
+}
+
+/* The most tokens that are set aside for the answer. */
+static uint32_t
+reserve_cap(const struct exchange *x)
+{
+	const struct limits *last = x->subjects[x->subject_count - 1].limits;
+
+	if ((last->stated & STATED_RESERVE_CAP) != 0)
+		return last->reserve_cap;
+	return x->subjects[0].limits->reserve_cap;
+}
+
+/* By the limits that the claim was taken under, overrides included. */
+static bool
+may_pay(const struct exchange *x)
+{
+	bool pays = false;
+
+	for (size_t i = 0; i < x->claim.count; i++) {
+		const struct limits *l = &x->claim.holds[i].limits;
+
+		if (i == 0 || (l->stated & STATED_PAID_ROUTES) != 0)
+			pays = l->paid_routes;
 	}
-	if (verdict == GATE_RATE) {
-		duration_format(wait, x->quota.wait_ns / NS_PER_MS + 1);
-		snprintf(text, sizeof text,
-		    "%s has made %u requests in a minute, which is the limit; "
-		    "the next one may come in %s.",
-		    x->user->name, x->quota.limit, wait);
-		return exchange_end(x, END_RATE_LIMITED, text);
-	}
-	snprintf(text, sizeof text,
-	    "%s has %u requests under way, which is the limit; wait until one "
-	    "of them has ended.",
-	    x->user->name, x->user->concurrent);
-	return exchange_end(x, END_CONCURRENT, text);
+	return pays;
+}
+
+enum next
+admit_take(struct exchange *x)
+{
+	struct refusal why;
+	size_t refused;
+
+	if (!gate_admit(x->w->gateway->gate, x->subjects, x->subject_count,
+		&x->ask, clock_mono_ns(), x->arrived_ms, &x->claim, &x->quotas,
+		&why, &refused))
+		return refusal_end(x, &why, refused);
+	x->pays = may_pay(x);
+	x->step = x->shared == NULL ? STEP_SHARE : STEP_ROUTE;
+	return NEXT;
+}
+
+static enum next
+take_limits(struct exchange *x)
+{
+	uint32_t cap;
+
+	find_subjects(x);
+	cap = reserve_cap(x);
+	estimate_make(x, &x->model->routes[0]);
+	x->ask.is_counting = x->api == API_COUNT_TOKENS;
+	x->ask.input = x->estimate.input;
+	x->ask.output = x->estimate.output < cap ? x->estimate.output : cap;
+	return admit_take(x);
 }
 
 enum next
 step_admit(struct exchange *x)
 {
 	struct gateway *g = x->w->gateway;
-	enum gate_verdict verdict;
 	struct fault why;
 
 	if (x->w->is_draining)
@@ -81,11 +137,13 @@ step_admit(struct exchange *x)
 		x->model = NULL;
 		return refuse_model(x);
 	}
-	verdict = gate_user_enter(g->gate, x->snapshot->users[x->user->index],
-	    x->user->requests, x->user->concurrent, clock_mono_ns(), &x->quota);
-	if (verdict != GATE_OK)
-		return refuse_limit(x, verdict);
-	x->has_entered = true;
-	x->step = STEP_ROUTE;
-	return NEXT;
+	switch (kept_join(x)) {
+	case KEPT_JOINED:
+		return OVER;
+	case KEPT_MOVED:
+		return WAIT;
+	case KEPT_NONE:
+		break;
+	}
+	return take_limits(x);
 }

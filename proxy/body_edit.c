@@ -195,9 +195,9 @@ body_edit(struct body_pieces *out, struct arena *arena, const char *body,
     size_t len, const struct body_facts *facts,
     const struct route_config *route, struct body_asks asks)
 {
-	/* The model, two for the usage, two at the brace, one for each param.
-	 */
-	size_t most = route->params.count + 5;
+	/* The model, the response before, two for the usage, two at the brace,
+	 * one for each param. */
+	size_t most = route->params.count + 6;
 	struct buf added = {0};
 	struct edit e = {.arena = arena,
 	    .body = body,
@@ -208,6 +208,8 @@ body_edit(struct body_pieces *out, struct arena *arena, const char *body,
 
 	e.splices = arena_alloc(arena, most * sizeof *e.splices);
 	set_member(&e, "model", route->model_json);
+	if (asks.previous_response != NULL)
+		set_member(&e, "previous_response_id", asks.previous_response);
 	for (size_t i = 0; i < route->params.count; i++)
 		apply_param(&e, &route->params.params[i]);
 	if (asks.usage || asks.running)

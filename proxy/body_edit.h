@@ -22,6 +22,8 @@ struct body_asks {
 	bool usage;   /* stream_options.include_usage */
 	bool running; /* stream_options.continuous_usage_stats */
 	bool hides;   /* the client does not wish to see the usage's chunk */
+	const char *previous_response; /* its id as JSON, in the place of the
+					  client's; NULL: that stays */
 };
 
 struct body_pieces {

@@ -16,9 +16,15 @@
 #define LINGER_NS (2 * NS_PER_SECOND)
 #define LINGER_MOST_BYTES (1024 * 1024)
 
+/* A body that comes slower than 1 KiB a second, averaged over each of these
+ * spans, is not waited for. */
+#define BODY_SPAN_NS (10 * NS_PER_SECOND)
+#define BODY_SPAN_LEAST_BYTES (10 * 1024)
+
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
 static void on_due(void *arg);
+static void await_reader(struct client *c);
 
 static const struct server_config *
 server_of(const struct client *c)
@@ -76,6 +82,39 @@ client_close(struct client *c)
 	close(c->fd);
 	__atomic_sub_fetch(&c->w->gateway->connections, 1, __ATOMIC_RELAXED);
 	worker_bury(c->w, &c->grave);
+}
+
+/* Makes its events for the loop of its worker. */
+static void
+assign_events(struct client *c)
+{
+	event_assign(&c->readable, c->w->base, c->fd, EV_READ | EV_PERSIST,
+	    on_readable, c);
+	event_assign(&c->writable, c->w->base, c->fd, EV_WRITE, on_writable, c);
+	deadline_init(&c->deadline, c->w->base, on_due, c);
+}
+
+void
+client_leave_worker(struct client *c)
+{
+	list_remove(&c->link);
+	event_del(&c->readable);
+	event_del(&c->writable);
+	deadline_release(&c->deadline);
+}
+
+void
+client_join_worker(struct client *c, struct worker *w)
+{
+	c->w = w;
+	c->credential_generation = 0; /* those are the old one's */
+	list_append(&w->clients, &c->link);
+	assign_events(c);
+	event_add(&c->readable, NULL);
+	if (buf_len(&c->out) > 0) {
+		event_add(&c->writable, NULL);
+		await_reader(c);
+	}
 }
 
 /* The client is not there any more, or not worth waiting for. */
@@ -140,10 +179,7 @@ client_open(struct worker *w, int fd, const struct sockaddr *peer)
 	c->fd = fd;
 	c->peer = address_of(peer);
 	list_append(&w->waiting, &c->link);
-	event_assign(
-	    &c->readable, w->base, fd, EV_READ | EV_PERSIST, on_readable, c);
-	event_assign(&c->writable, w->base, fd, EV_WRITE, on_writable, c);
-	deadline_init(&c->deadline, w->base, on_due, c);
+	assign_events(c);
 	set_deadline(c, server_of(c)->head_ms);
 	event_add(&c->readable, NULL);
 }
@@ -380,11 +416,35 @@ take_length(struct client *c, const char *p, size_t len)
 		body_is_whole(c);
 }
 
+/* The deadline is the end of a span, or of the time for the whole body. */
+static void
+begin_body_span(struct client *c, uint64_t now)
+{
+	uint64_t at = now + BODY_SPAN_NS;
+
+	c->body_span_bytes = 0;
+	deadline_set(
+	    &c->deadline, at < c->body_due_ns ? at : c->body_due_ns, now);
+}
+
+/* A span of time is over, or all of it. */
+static void
+judge_body(struct client *c)
+{
+	uint64_t now = clock_mono_ns();
+
+	if (now >= c->body_due_ns || c->body_span_bytes < BODY_SPAN_LEAST_BYTES)
+		exchange_body_broken(c->x, END_BODY_TIMEOUT);
+	else
+		begin_body_span(c, now);
+}
+
 void
 client_read_body(struct client *c, enum framing framing,
     uint64_t content_length, char *p, size_t len, bool says_continue)
 {
 	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	uint64_t now;
 
 	c->state = CLIENT_BODY;
 	c->framing = framing;
@@ -402,8 +462,12 @@ client_read_body(struct client *c, enum framing framing,
 	} else {
 		take_length(c, p, len);
 	}
-	if (c->state == CLIENT_BODY)
-		set_deadline(c, server_of(c)->body_ms);
+	if (c->state == CLIENT_BODY) {
+		now = clock_mono_ns();
+		c->body_due_ns = now + server_of(c)->body_ms * NS_PER_MS;
+		begin_body_span(c, now);
+		c->body_span_bytes = len;
+	}
 }
 
 static void
@@ -424,6 +488,7 @@ read_body(struct client *c)
 		lost(c);
 		return;
 	}
+	c->body_span_bytes += (uint64_t)n;
 	if (c->framing == FRAMING_CHUNKED) {
 		take_chunked(c, to, (size_t)n);
 		return;
@@ -568,7 +633,7 @@ on_due(void *arg)
 			refuse_head(c, END_HEAD_TIMEOUT);
 		break;
 	case CLIENT_BODY:
-		exchange_body_broken(c->x, END_BODY_TIMEOUT);
+		judge_body(c);
 		break;
 	case CLIENT_BUSY:
 	case CLIENT_FLUSH:

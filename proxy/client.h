@@ -74,8 +74,10 @@ struct client {
 	bool is_anthropic; /* the dialect of errors */
 	bool has_answered; /* at least one request */
 
-	enum framing framing; /* of the body that is being read */
-	uint64_t body_left;   /* FRAMING_LENGTH */
+	enum framing framing;     /* of the body that is being read */
+	uint64_t body_left;       /* FRAMING_LENGTH */
+	uint64_t body_due_ns;     /* when it must have come whole */
+	uint64_t body_span_bytes; /* come in the present span of time */
 	struct chunked chunked;
 	uint64_t discarded; /* bytes thrown away */
 
@@ -109,6 +111,11 @@ void client_finish(struct client *c);
 
 /* Closes at once, without telling its exchange. */
 void client_close(struct client *c);
+
+/* Moves to another worker, with its request: takes it from the loop of the old
+ * one, on its thread; puts it into that of the new one, on that one's. */
+void client_leave_worker(struct client *c);
+void client_join_worker(struct client *c, struct worker *w);
 
 /* Answers without an exchange: one of our own documents, or an error. */
 void client_answer(struct client *c, int status, const char *content_type,

@@ -100,9 +100,26 @@ enum retry { RETRY_UNSAID, RETRY_NO, RETRY_LATER };
 	X(RATE_LIMITED, "rate_limited", 429, 429, "rate_limit_error",          \
 	    "rate_limit_exceeded", "rate_limit_error", LATER, CLIENT,          \
 	    "Too many requests a minute.")                                     \
+	X(QUOTA, "quota_exhausted", 429, 429, "insufficient_quota",            \
+	    "insufficient_quota", "rate_limit_error", NO, CLIENT,              \
+	    "A budget, or the tokens of a day, are used up.")                  \
+	X(UNVERIFIED, "budget_unverified", 503, 529, "server_error",           \
+	    "overloaded", "overloaded_error", LATER, GATEWAY,                  \
+	    "What all gateways have spent together cannot be checked now.")    \
 	X(CONCURRENT, "concurrent", 429, 429, "rate_limit_error",              \
 	    "rate_limit_exceeded", "rate_limit_error", LATER, CLIENT,          \
-	    "Too many requests at once.")                                      \
+	    "Too many requests at once, and the wait for one to end was too "  \
+	    "long.")                                                           \
+	X(PUSHED_OUT, "pushed_out", 429, 429, "rate_limit_error",              \
+	    "rate_limit_exceeded", "rate_limit_error", LATER, CLIENT,          \
+	    "The queue is full, and this user had the most places in it.")     \
+	X(CONTEXT, "context_exceeded", 400, 400, "invalid_request_error",      \
+	    "context_length_exceeded", "invalid_request_error", NO, CLIENT,    \
+	    "The request needs more tokens than the model server has room "    \
+	    "for.")                                                            \
+	X(PREFILL, "prefill_refused", 504, 504, "server_error",                \
+	    "upstream_timeout", "timeout_error", NO, CLIENT,                   \
+	    "The first token would come later than the client waits for it.")  \
 	X(PAID_REFUSED, "paid_refused", 403, 403, "invalid_request_error",     \
 	    "paid_route_refused", "permission_error", NO, CLIENT,              \
 	    "This model costs money, and this user has no paid_routes.")       \

@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/json_out.h"
 #include "base/log.h"
+#include "proxy/agree.h"
 #include "proxy/client.h"
+#include "proxy/kept.h"
 
 #include "base/banned.h"
 
@@ -22,6 +23,11 @@ free_exchange(struct grave *g)
 {
 	struct exchange *x = CONTAINER_OF(g, struct exchange, grave);
 
+	waiting_release(x);
+	if (x->splice != NULL)
+		responses_splice_release(x->splice);
+	free(x->splice);
+	forecast_release(&x->forecast);
 	relay_release(&x->relay);
 	buf_release(&x->body);
 	arena_release(&x->arena);
@@ -48,6 +54,7 @@ exchange_create(struct client *c, enum server_api api,
 	x->arrived_ms = clock_wall_ms();
 	x->arrived_ns = clock_mono_ns();
 	ulid_make(&c->w->ids, x->arrived_ms, x->id);
+	x->forecast.ttft_ms = -1;
 	relay_reset(x);
 	list_append(&c->w->exchanges, &x->link);
 	c->x = x;
@@ -73,11 +80,20 @@ exchange_run(struct exchange *x)
 		case STEP_ADMIT:
 			next = step_admit(x);
 			break;
+		case STEP_SHARE:
+			next = step_share(x);
+			break;
 		case STEP_ROUTE:
 			next = step_route(x);
 			break;
+		case STEP_PAY:
+			next = step_pay(x);
+			break;
 		case STEP_GATE:
 			next = step_gate(x);
+			break;
+		case STEP_SLOT:
+			next = step_slot(x);
 			break;
 		case STEP_FORWARD:
 			next = step_forward(x);
@@ -185,36 +201,69 @@ exchange_body_broken(struct exchange *x, enum end e)
 	exchange_end(x, e, message);
 }
 
-/* Gives back the user's place, and the upstream's if that is done, too. */
-static void
-leave_places(struct exchange *x, bool is_done)
+/* What it has used, of all attempts; of tokens the last one's count. */
+static struct account_use
+used_by(const struct exchange *x)
 {
-	struct gate *g = x->w->gateway->gate;
+	struct account_use use = {
+	    .pusd = x->spent_pusd, .fallback_pusd = x->fallback_pusd};
+	const struct ledger_attempt *last;
 
-	if (x->has_slot && is_done) {
-		gate_give_slot(
-		    g, x->snapshot->upstreams[x->route->upstream->index]);
-		x->has_slot = false;
-	}
-	if (x->has_entered)
-		gate_user_leave(g, x->snapshot->users[x->user->index]);
-	x->has_entered = false;
+	if (x->attempt_count == 0)
+		return use;
+	last = &x->attempts[x->attempt_count - 1];
+	if (last->source == USAGE_NONE)
+		return use;
+	use.input = last->usage.input > 0 ? last->usage.input : 0;
+	use.output = last->usage.output > 0 ? last->usage.output : 0;
+	return use;
+}
+
+/* Of one that went on after its client had left. */
+static enum end
+true_end(const struct exchange *x, enum end e)
+{
+	return x->is_drained || x->kept.is_kept ? END_CLIENT_GONE : e;
 }
 
 void
-exchange_give_back(struct exchange *x)
+exchange_give_back(struct exchange *x, enum end e)
 {
-	leave_places(x, true);
+	struct gate *g = x->w->gateway->gate;
+	struct account_use use;
+	bool was_served;
+
+	/* The attempt that was under way, or that answered. */
+	if (x->step == STEP_RELAY)
+		attempt_close(x, end_facts(true_end(x, e))->text);
+	use = used_by(x);
+	was_served = x->slot != NULL;
+	/* Who was refused by a later check has cost nothing, not even one of
+	 * the requests a minute. */
+	gate_settle(g, &x->claim, was_served ? &use : NULL, clock_mono_ns(),
+	    clock_wall_ms());
+	agree_settle(x, was_served ? &use : NULL);
+	queue_leave(x, (uint64_t)(use.input + use.output));
 }
 
-/* Whether its exact counts are to be learned from the rest of the answer. Takes
- * one of the places for that. */
+/* Whether the server goes on with an answer whose client has gone: then it is
+ * busy until that has come. */
+static bool
+works_on(const struct exchange *x)
+{
+	return !x->facts.is_stream &&
+	    kind_has(x->route->upstream->kind, KIND_WORKS_ON);
+}
+
+/* Whether its exact counts are to be learned from the rest of the answer, or
+ * its end has to be waited for. Takes one of the places for that. */
 static bool
 may_drain(struct exchange *x)
 {
 	uint32_t *drains = &x->w->gateway->drains;
 
-	if (x->step != STEP_RELAY || !x->route->upstream->drains ||
+	if (x->step != STEP_RELAY ||
+	    (!x->route->upstream->drains && !works_on(x)) ||
 	    x->relay.status >= 300 || !upconn_is_sent(x->up))
 		return false;
 	if (__atomic_add_fetch(drains, 1, __ATOMIC_RELAXED) <= DRAINS_MOST)
@@ -233,9 +282,13 @@ exchange_client_gone(struct exchange *x)
 	exchange_release(x);
 	if (x->has_ended)
 		return;
+	if (kept_keep(x))
+		return;
 	if (may_drain(x)) {
-		leave_places(x, false);
-		relay_drain(x, clock_mono_ns() + DRAIN_MOST_NS);
+		gate_leave_user(
+		    x->w->gateway->gate, &x->place, clock_mono_ns());
+		relay_drain(x,
+		    works_on(x) ? UINT64_MAX : clock_mono_ns() + DRAIN_MOST_NS);
 	} else {
 		exchange_end(x, END_CLIENT_GONE, "");
 	}
@@ -246,217 +299,6 @@ exchange_client_drained(struct exchange *x)
 {
 	if (x->up != NULL)
 		upconn_resume(x->up);
-}
-
-static void
-add_limits(const struct exchange *x, struct buf *to)
-{
-	const struct gate_quota *q = &x->quota;
-	uint64_t ms = (q->reset_ns + NS_PER_MS - 1) / NS_PER_MS;
-
-	if (q->limit == LIMIT_UNLIMITED ||
-	    (q->limit == 0 && !x->has_entered && q->wait_ns == 0))
-		return;
-	if (exchange_is_anthropic(x)) {
-		char reset[CLOCK_TEXT_BYTES];
-
-		clock_format(reset, clock_wall_ms() + (int64_t)ms);
-		buf_printf(to,
-		    "anthropic-ratelimit-requests-limit: %u\r\n"
-		    "anthropic-ratelimit-requests-remaining: %u\r\n"
-		    "anthropic-ratelimit-requests-reset: %s\r\n",
-		    q->limit, q->remaining, reset);
-		return;
-	}
-	buf_put_literal(to, "x-ratelimit-limit-requests: ");
-	buf_put_uint(to, q->limit);
-	buf_put_literal(to, "\r\nx-ratelimit-remaining-requests: ");
-	buf_put_uint(to, q->remaining);
-	buf_put_literal(to, "\r\nx-ratelimit-reset-requests: ");
-	/* OpenAI's form: 12ms, 1s, 6m0s. */
-	if (ms < 1000)
-		buf_printf(to, "%llums\r\n", (unsigned long long)ms);
-	else if (ms < 60000)
-		buf_printf(
-		    to, "%llus\r\n", (unsigned long long)(ms + 999) / 1000);
-	else
-		buf_printf(to, "%llum%llus\r\n", (unsigned long long)ms / 60000,
-		    (unsigned long long)ms / 1000 % 60);
-}
-
-void
-exchange_add_fields(struct exchange *x, struct buf *to)
-{
-	const char *id =
-	    x->client_request_id != NULL ? x->client_request_id : x->id;
-
-	buf_put_literal(to, "x-request-id: ");
-	buf_puts(to, id);
-	buf_put_literal(to, "\r\n");
-	add_limits(x, to);
-	if (x->route == NULL)
-		return;
-	buf_put_literal(to, "x-weir-upstream: ");
-	buf_puts(to, x->route->upstream->name);
-	if (x->routes_tried == 1) {
-		buf_put_literal(to, "\r\nx-weir-route: first\r\n");
-	} else {
-		buf_put_literal(to, "\r\nx-weir-route: fallback:");
-		buf_puts(to, x->first_result);
-		buf_put_literal(to, "\r\n");
-	}
-	if (x->user->is_admin && is_field_text(x->route->model))
-		buf_printf(to, "x-weir-model: %s\r\n", x->route->model);
-}
-
-static void
-add_retry_after(const struct exchange *x, enum end e, struct buf *to)
-{
-	uint64_t ms = 1000;
-
-	if (end_facts(e)->retry != RETRY_LATER)
-		return;
-	if (e == END_RATE_LIMITED)
-		ms = (x->quota.wait_ns + NS_PER_MS - 1) / NS_PER_MS;
-	/* From 60 s on SDKs fall back to their own, shorter, waits; and where
-	 * nothing is ever let in, waiting is in vain. */
-	if (ms >= 60000 || (e == END_RATE_LIMITED && x->quota.limit == 0))
-		buf_puts(to, "x-should-retry: false\r\n");
-	buf_printf(to, "retry-after: %llu\r\nretry-after-ms: %llu\r\n",
-	    (unsigned long long)(ms + 999) / 1000, (unsigned long long)ms);
-}
-
-/* Nothing has gone to the client: it gets a real status. */
-static void
-refuse(struct exchange *x, enum end e, const char *message)
-{
-	const struct end_facts *f = end_facts(e);
-	struct buf body = {0}, fields = {0};
-
-	if (message[0] == '\0')
-		message = f->help;
-	end_write_body(
-	    &body, e, exchange_is_anthropic(x), slice_of(message), x->id);
-	exchange_add_fields(x, &fields);
-	if (f->retry == RETRY_NO)
-		buf_puts(&fields, "x-should-retry: false\r\n");
-	add_retry_after(x, e, &fields);
-	x->status = exchange_is_anthropic(x) ? f->anthropic_status : f->status;
-	x->bytes_out = buf_len(&body);
-	client_answer(x->client, x->status, "application/json",
-	    (struct slice){buf_data(&fields), buf_len(&fields)},
-	    (struct slice){buf_data(&body), buf_len(&body)});
-	buf_release(&fields);
-	buf_release(&body);
-}
-
-/* An error event in the form that the client's SDK raises. */
-static void
-write_error_event(
-    const struct exchange *x, enum end e, const char *message, struct buf *to)
-{
-	struct buf body = {0};
-
-	end_write_body(
-	    &body, e, exchange_is_anthropic(x), slice_of(message), x->id);
-	/* The blank line ends an event that broke off. */
-	if (x->api == API_RESPONSES) {
-		struct json_out o = json_out_to(to);
-
-		buf_puts(to, "\n\nevent: response.failed\ndata: ");
-		json_open(&o, '{');
-		json_member_string(&o, "type", SLICE("response.failed"));
-		json_key(&o, "response");
-		json_open(&o, '{');
-		json_member_string(&o, "id", slice_of(x->id));
-		json_member_string(&o, "object", SLICE("response"));
-		json_member_string(&o, "status", SLICE("failed"));
-		json_key(&o, "error");
-		json_open(&o, '{');
-		json_member_string(&o, "code", SLICE("server_error"));
-		json_member_string(&o, "message", slice_of(message));
-		json_close(&o, '}');
-		json_close(&o, '}');
-		json_close(&o, '}');
-		buf_puts(to, "\n\n");
-	} else {
-		buf_printf(to, "\n\n%sdata: %.*s\n\n",
-		    exchange_is_anthropic(x) ? "event: error\n" : "",
-		    (int)buf_len(&body), buf_data(&body));
-	}
-	buf_release(&body);
-}
-
-/* Whether an event of ours can stand in what the client is reading. */
-static bool
-may_tell_inside(const struct exchange *x)
-{
-	const struct relay *r = &x->relay;
-
-	return x->facts.is_stream && r->status < 300 && !r->is_coded &&
-	    !r->tap.has_error &&
-	    (r->is_chunked_out || r->framing != FRAMING_LENGTH);
-}
-
-/* The answer has begun and cannot be completed: the client is told inside it,
- * and the connection ends without the mark of a complete answer. */
-static void
-break_off(struct exchange *x, enum end e, const char *message)
-{
-	struct client *c = x->client;
-	struct buf event = {0}, out = {0};
-	struct iovec v;
-
-	c->closes = true;
-	if (may_tell_inside(x)) {
-		write_error_event(x, e,
-		    message[0] == '\0' ? end_facts(e)->help : message, &event);
-		if (x->relay.is_chunked_out)
-			buf_printf(&out, "%zx\r\n", buf_len(&event));
-		buf_put(&out, buf_data(&event), buf_len(&event));
-		if (x->relay.is_chunked_out)
-			buf_puts(&out, "\r\n");
-		v = (struct iovec){
-		    (void *)(uintptr_t)buf_data(&out), buf_len(&out)};
-		client_send(c, &v, 1);
-		buf_release(&event);
-		buf_release(&out);
-	}
-	client_finish(c);
-}
-
-/* What the client gets to see of the end. */
-static void
-say_farewell(struct exchange *x, enum end e, const char *message)
-{
-	struct client *c = x->client;
-
-	if (c == NULL)
-		return;
-	if (c->state == CLIENT_BODY)
-		c->closes = true; /* unread bytes are no request */
-	if (x->has_rest)
-		relay_emit_rest(x);
-	if (x->relay.state == RELAY_DONE)
-		client_finish(c);
-	else if (x->is_committed)
-		break_off(x, e, message);
-	else
-		refuse(x, e, message);
-	c->x = NULL;
-}
-
-/* The status that the client will have got after its farewell. */
-static int
-coming_status(const struct exchange *x, enum end e)
-{
-	const struct end_facts *f = end_facts(e);
-
-	if (x->is_committed)
-		return x->status;
-	if (x->has_rest)
-		return x->relay.status;
-	return exchange_is_anthropic(x) ? f->anthropic_status : f->status;
 }
 
 static void
@@ -474,7 +316,7 @@ exchange_release(struct exchange *x)
 		return;
 	x->is_unsafe = false;
 	list_remove(&x->unsafe_link);
-	say_farewell(x, x->farewell, x->farewell_text);
+	exchange_say_farewell(x, x->farewell, x->farewell_text);
 	bury(x);
 }
 
@@ -502,28 +344,26 @@ exchange_end(struct exchange *x, enum end e, const char *message)
 	if (x->has_ended)
 		return OVER;
 	x->has_ended = true;
-	if (x->is_drained) {
+	if (x->is_drained)
 		__atomic_sub_fetch(&g->drains, 1, __ATOMIC_RELAXED);
-		e = END_CLIENT_GONE;
-	}
+	e = true_end(x, e);
 	if (x->step == STEP_RECEIVE)
 		x->body_len = buf_len(&x->body);
-	/* The attempt that was under way, or that answered. */
-	if (x->step == STEP_RELAY)
-		attempt_close(x, end_facts(e)->text);
+	kept_forget(x);
+	exchange_give_back(x, e);
+	waiting_end(x);
 	upconn_close(&x->up);
-	exchange_give_back(x);
 	if (ledger_must_wait(g->ledger) && x->client != NULL &&
 	    x->attempt_count > 0) {
 		x->farewell = e;
 		x->farewell_text = arena_printf(&x->arena, "%s", message);
 		x->is_unsafe = true;
-		x->status = coming_status(x, e);
+		x->status = exchange_coming_status(x, e);
 		list_append(&x->w->unsafe, &x->unsafe_link);
 		x->seq = settle(x, e);
 		return OVER;
 	}
-	say_farewell(x, e, message);
+	exchange_say_farewell(x, e, message);
 	settle(x, e);
 	bury(x);
 	return OVER;

@@ -10,8 +10,11 @@
 #define EXCHANGE_STEPS(X)                                             \
 	X(RECEIVE, "receive.c", "the body is read")                   \
 	X(ADMIT, "admit.c", "model, limits: may this user ask this?") \
+	X(SHARE, "agree.c", "the same, over all gateways")            \
 	X(ROUTE, "route.c", "the next upstream that may be asked")    \
-	X(GATE, "route.c", "a place at it")                           \
+	X(PAY, "agree.c", "its price, over all gateways")             \
+	X(GATE, "queue.c", "a place at it, now or after a wait")      \
+	X(SLOT, "agree.c", "one of the user's, over all gateways")    \
 	X(FORWARD, "forward.c", "a connection; the request is sent")  \
 	X(RELAY, "relay.c", "the answer passes")
 

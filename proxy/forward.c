@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json_out.h"
 #include "proxy/exchange.h"
+#include "proxy/response_ids.h"
 
 #include "base/banned.h"
 
@@ -63,6 +65,37 @@ piece(const char *p, size_t len)
 	return (struct iovec){(void *)(uintptr_t)p, len};
 }
 
+/* A response that began with our id is known to its upstream by another. */
+static const char *
+previous_response(struct exchange *x)
+{
+	static const char name[] = "previous_response_id";
+	const struct params_config *params = &x->route->params;
+	const struct body_member *m = body_member(&x->facts, name);
+	char theirs[RESPONSE_ID_BYTES];
+	struct buf text = {0};
+	const char *json;
+	struct slice ours;
+
+	if (x->api != API_RESPONSES || m == NULL ||
+	    m->value_end - m->value_begin < 2)
+		return NULL;
+	for (size_t i = 0; i < params->count; i++)
+		if (strcmp(params->params[i].name, name) == 0)
+			return NULL; /* not the client's to say */
+	ours = (struct slice){buf_data(&x->body) + m->value_begin + 1,
+	    m->value_end - m->value_begin - 2};
+	if (!response_ids_find(
+		x->w->gateway->response_ids, x->user->name, ours, theirs))
+		return NULL;
+	buf_puts(&text, "\"");
+	json_escape(&text, slice_of(theirs));
+	buf_puts(&text, "\"");
+	json = arena_strndup(&x->arena, buf_data(&text), buf_len(&text));
+	buf_release(&text);
+	return json;
+}
+
 /* Head and body as one list of pieces.  The key is sent from where it lies in
  * the configuration: no copy of it is ever made. */
 static struct iovec *
@@ -75,6 +108,7 @@ make_request(struct exchange *x, size_t *count)
 	size_t n = 0;
 
 	x->asks = body_asks(&x->facts, x->route->upstream->kind, x->api);
+	x->asks.previous_response = previous_response(x);
 	body_edit(&body, &x->arena, buf_data(&x->body), buf_len(&x->body),
 	    &x->facts, x->route, x->asks);
 	v = arena_alloc(&x->arena, (body.count + 3) * sizeof *v);
@@ -110,6 +144,8 @@ step_forward(struct exchange *x)
 		    why.text);
 	pieces = make_request(x, &count);
 	relay_begin(x);
+	if (x->facts.is_stream)
+		waiting_begin(x);
 	x->step = STEP_RELAY;
 	upconn_send(x->up, pieces, count);
 	return WAIT;

@@ -154,6 +154,8 @@ check_field(struct request *r, const struct http_field *f, struct counts *n)
 			r->request_id = value;
 		else if (slice_is_nocase(name, "x-session-id"))
 			r->session = value;
+		else if (slice_is_nocase(name, "x-weir-class"))
+			r->class = value;
 		break;
 	case 13:
 		if (!slice_is_nocase(name, "authorization"))
@@ -161,6 +163,10 @@ check_field(struct request *r, const struct http_field *f, struct counts *n)
 		if (++n->authorizations > 1 ||
 		    !take_credential(r, bearer(value)))
 			return END_KEY_AMBIGUOUS;
+		break;
+	case 15:
+		if (slice_is_nocase(name, "x-weir-max-ttft"))
+			r->max_ttft = value;
 		break;
 	case 16:
 		if (slice_is_nocase(name, "content-encoding"))
@@ -172,6 +178,10 @@ check_field(struct request *r, const struct http_field *f, struct counts *n)
 		if (is_framing_lookalike(name))
 			return END_BAD_REQUEST;
 		break;
+	case 19:
+		if (slice_is_nocase(name, "x-stainless-timeout"))
+			r->timeout = value;
+		break;
 	case 20:
 		if (slice_is_nocase(name, "x-litellm-session-id"))
 			r->session = value;
@@ -179,6 +189,8 @@ check_field(struct request *r, const struct http_field *f, struct counts *n)
 	case 24:
 		if (slice_is_nocase(name, "x-claude-code-session-id"))
 			r->session = value;
+		else if (slice_is_nocase(name, "x-stainless-read-timeout"))
+			r->read_timeout = value;
 		break;
 	default:
 		break;

@@ -32,7 +32,10 @@ struct request {
 	uint64_t content_length;
 	struct slice credential; /* {NULL,0}: none was sent */
 	struct slice user_agent, request_id, session;
-	const struct head *head; /* borrowed */
+	struct slice class, max_ttft;       /* X-Weir-Class, X-Weir-Max-TTFT */
+	struct slice timeout, read_timeout; /* X-Stainless-…: what an SDK will
+					       wait, in seconds */
+	const struct head *head;            /* borrowed */
 };
 
 /* Looks at a parsed head.  Returns END_OK, or the way in which the request

@@ -9,6 +9,7 @@
 #include "auth/address.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/admin_socket.h"
 #include "proxy/client.h"
 #include "proxy/worker.h"
 
@@ -146,7 +147,10 @@ listeners_open(struct worker *w, const struct listen_address *a, size_t count,
 		struct listener *l = &w->listeners[i];
 
 		l->w = w;
-		if ((l->fd = bound_socket(&a[i], true, why)) < 0)
+		l->fd = a[i].sa.ss_family == AF_UNIX
+		    ? admin_socket_bind(&a[i], why)
+		    : bound_socket(&a[i], true, why);
+		if (l->fd < 0)
 			return false;
 		w->listener_count++;
 		event_assign(&l->readable, w->base, l->fd, EV_READ | EV_PERSIST,

@@ -4,10 +4,9 @@
 #include "base/json_out.h"
 #include "metering/price.h"
 #include "proxy/models.h"
+#include "proxy/own_limits.h"
 
 #include "base/banned.h"
-
-#define UNLIMITED_REQUESTS (-1) /* as OpenRouter has it */
 
 static struct rollup_sums
 sums_since(const struct own_usage *o, int64_t since_ms)
@@ -53,16 +52,6 @@ write_label(struct json_out *j, const struct own_usage *o)
 	    j, "label", (struct slice){buf_data(&label), buf_len(&label)});
 	json_member_string(j, "user", slice_of(o->user->name));
 	buf_release(&label);
-}
-
-/* Budgets are not acted on, so there is none. */
-static void
-write_limit(struct json_out *j)
-{
-	member_null(j, "limit");
-	member_null(j, "limit_reset");
-	member_null(j, "limit_remaining");
-	json_member_bool(j, "include_byok_in_limit", false);
 }
 
 /* Nobody brings keys of a provider along: the byok fields are there for clients
@@ -124,34 +113,15 @@ write_expiry(struct json_out *j, const struct own_usage *o)
 }
 
 static void
-write_limits(struct json_out *j, const struct user_config *u)
-{
-	json_key(j, "rate_limit");
-	json_open(j, '{');
-	json_member_int(j, "requests",
-	    u->requests.per_minute == CONFIG_UNLIMITED
-		? UNLIMITED_REQUESTS
-		: (int64_t)u->requests.per_minute);
-	json_member_string(j, "interval", SLICE("1m"));
-	json_close(j, '}');
-	json_key(j, "limits");
-	json_open(j, '{');
-	if (u->concurrent == CONFIG_UNLIMITED)
-		member_null(j, "concurrent");
-	else
-		json_member_int(j, "concurrent", u->concurrent);
-	json_member_bool(j, "paid_routes", u->paid_routes);
-	json_close(j, '}');
-}
-
-static void
 write_models(struct json_out *j, const struct own_usage *o)
 {
+	const struct config *c = o->snapshot->config;
+
 	json_key(j, "models");
 	json_open(j, '[');
-	for (size_t i = 0; i < o->config->model_count; i++)
-		if (models_may_use(o->user, o->record, &o->config->models[i]))
-			json_string(j, slice_of(o->config->models[i].name));
+	for (size_t i = 0; i < c->model_count; i++)
+		if (models_may_use(o->user, o->record, &c->models[i]))
+			json_string(j, slice_of(c->models[i].name));
 	json_close(j, ']');
 }
 
@@ -164,12 +134,12 @@ own_usage_write_key(const struct own_usage *o, struct buf *to)
 	json_key(&j, "data");
 	json_open(&j, '{');
 	write_label(&j, o);
-	write_limit(&j);
+	own_limits_write(o, &j);
+	json_member_bool(&j, "include_byok_in_limit", false);
 	write_sums(&j, o);
 	json_member_bool(&j, "is_free_tier", false);
 	json_member_bool(&j, "is_provisioning_key", false);
 	write_expiry(&j, o);
-	write_limits(&j, o->user);
 	write_models(&j, o);
 	json_close(&j, '}');
 	json_close(&j, '}');

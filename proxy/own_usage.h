@@ -6,7 +6,8 @@
  * The numbers are the user's, over all of the user's keys, and come from the
  * rollups in memory: they equal the ledger's lines, once those are on the disk.
  * Nothing of any other user is ever in it.  Days, weeks (from Monday) and
- * months are those of UTC.
+ * months are those of UTC; but limits go by the gateway's own zone, and what is
+ * left of them comes from the gate (own_limits.h).
  */
 #pragma once
 
@@ -14,14 +15,15 @@
 
 #include "auth/key_table.h"
 #include "base/buf.h"
-#include "conf/config.h"
 #include "metering/reports/rollup_keeper.h"
+#include "proxy/snapshot.h"
 #include "proxy/usage_query.h"
 
 /* Who asks, and where the numbers are. */
 struct own_usage {
-	const struct config *config; /* borrowed, like all here */
-	const struct user_config *user;
+	const struct snapshot *snapshot; /* borrowed, like all here */
+	struct gate *gate;
+	const struct user_config *user;  /* of the snapshot */
 	const struct key_record *record; /* NULL: a user without a key */
 	struct rollup_keeper *rollups;
 	int64_t now_ms;

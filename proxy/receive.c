@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/throttle.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/admin.h"
 #include "proxy/exchange.h"
 #include "proxy/models.h"
 #include "proxy/own_usage.h"
@@ -177,7 +179,7 @@ refuse_key(
     struct client *c, enum key_verdict verdict, const struct address *from)
 {
 	uint64_t wait =
-	    throttle_wrong_key(c->w->throttle, from, clock_mono_ns());
+	    throttle_wrong_key(c->w->gateway->throttle, from, clock_mono_ns());
 	char fields[64];
 	const char *message = "";
 
@@ -340,6 +342,32 @@ first_word(struct slice s)
 	return blank == NULL ? s : (struct slice){s.p, (size_t)(blank - s.p)};
 }
 
+/* What a client says that it will wait: seconds, as SDKs write them, also
+ * "600.0", or a duration with its unit.  0: nothing that makes sense. */
+static uint64_t
+patience_ms(struct slice s)
+{
+	const char *dot = s.len == 0 ? NULL : memchr(s.p, '.', s.len);
+	uint64_t n;
+
+	if (duration_parse(s, &n))
+		return n;
+	if (dot != NULL)
+		s.len = (size_t)(dot - s.p);
+	return text_to_u64(s, 365 * 24 * 3600, &n) ? n * 1000 : 0;
+}
+
+static void
+note_patience(struct exchange *x, const struct request *r)
+{
+	uint64_t in_all = patience_ms(r->timeout);
+
+	x->patience_ms = patience_ms(r->read_timeout);
+	if (in_all > 0 && (x->patience_ms == 0 || in_all < x->patience_ms))
+		x->patience_ms = in_all;
+	x->max_ttft_ms = patience_ms(r->max_ttft);
+}
+
 static void
 note_request(struct exchange *x, const struct request *r)
 {
@@ -347,6 +375,8 @@ note_request(struct exchange *x, const struct request *r)
 	x->session = label(x, r->session);
 	x->user_agent =
 	    r->user_agent.len == 0 ? NULL : label(x, first_word(r->user_agent));
+	x->is_batch = slice_is_nocase(r->class, "batch");
+	note_patience(x, r);
 	x->query = slice_is(r->query, "beta=true") ? "?beta=true" : "";
 	x->is_http11 = r->minor == 1;
 	x->forward_fields = forward_fields(x, r->head);
@@ -422,7 +452,8 @@ answer_models(struct client *c, const struct request *r)
 static void
 answer_own_usage(struct client *c, const struct request *r, enum place place)
 {
-	struct own_usage own = {.config = c->w->snapshot->config,
+	struct own_usage own = {.snapshot = c->w->snapshot,
+	    .gate = c->w->gateway->gate,
 	    .rollups = c->w->gateway->rollups,
 	    .now_ms = clock_wall_ms()};
 	struct usage_query query;
@@ -471,6 +502,10 @@ receive_request(struct client *c, const struct request *r, char *p, size_t len)
 	const struct endpoint *e = find_endpoint(r->path);
 	bool is_post = r->method == METHOD_POST;
 
+	if (c->w->gateway->is_admin) {
+		admin_receive(c, r);
+		return;
+	}
 	c->is_anthropic = slice_starts(r->path, "/v1/messages");
 	if (e->place == PLACE_API && is_post) {
 		begin_exchange(c, r, e->api, p, len);

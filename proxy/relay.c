@@ -11,12 +11,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "proxy/agree.h"
 #include "proxy/client.h"
 #include "proxy/relay_inner.h"
 
 #include "base/banned.h"
 
 #define ERROR_BODY_MOST_BYTES (64 * 1024)
+#define GROW_TOKENS 256
 
 void
 relay_release(struct relay *r)
@@ -83,23 +85,12 @@ relay_begin(struct exchange *x)
 
 /* --- failures ------------------------------------------------------------ */
 
-bool
-relay_may_move(const struct exchange *x, unsigned when)
-{
-	if (x->routes_tried >= EXCHANGE_ATTEMPTS_MOST)
-		return false;
-	for (size_t i = x->next_route; i < x->model->route_count; i++)
-		if ((x->model->routes[i].when & when) != 0)
-			return true;
-	return false;
-}
-
 void
 relay_invalid(struct exchange *x, const char *what)
 {
 	const char *name = x->route->upstream->name;
 
-	if (x->is_committed) {
+	if (x->has_passed) {
 		exchange_end(x, END_UPSTREAM_INVALID, "");
 		return;
 	}
@@ -117,7 +108,11 @@ relay_on_broken(struct exchange *x, const char *text)
 	bool got_nothing = r->state == RELAY_HEAD && buf_len(&r->head) == 0 &&
 	    r->interims == 0;
 
-	if (x->is_committed) {
+	if (x->kept.is_whole) {
+		upconn_close(&x->up);
+		return;
+	}
+	if (x->has_passed) {
 		exchange_end(x, END_UPSTREAM_RESET, "");
 		return;
 	}
@@ -161,7 +156,7 @@ relay_on_deadline(struct exchange *x)
 		set_deadline(x, now);
 		return;
 	}
-	if (x->is_committed) {
+	if (x->has_passed) {
 		exchange_end(x, END_TIMEOUT,
 		    is_gap ? "The model server fell silent."
 			   : "The answer took longer than is allowed.");
@@ -173,121 +168,6 @@ relay_on_deadline(struct exchange *x)
 		    ? up->first_token_ms
 		    : up->total_ms));
 	exchange_run(x);
-}
-
-/* --- to the client ------------------------------------------------------- */
-
-/* Whether something may be cut out of the body, so that its length is open. */
-static bool
-is_edited(const struct exchange *x)
-{
-	return x->asks.hides || x->asks.running;
-}
-
-bool
-relay_has_no_body(int status)
-{
-	return status == 204 || status == 304;
-}
-
-static void
-write_head(struct exchange *x, struct buf *to)
-{
-	struct relay *r = &x->relay;
-
-	r->is_chunked_out = false;
-	if (!relay_has_no_body(r->status) && !x->is_http11 &&
-	    (r->framing != FRAMING_LENGTH || is_edited(x)))
-		x->client->closes = true;
-	client_begin_head(x->client, to, r->status);
-	buf_puts(to, r->fields);
-	exchange_add_fields(x, to);
-	if (x->facts.is_stream)
-		buf_puts(to,
-		    "cache-control: no-cache\r\n"
-		    "x-accel-buffering: no\r\n");
-	if (relay_has_no_body(r->status)) {
-		buf_puts(to, "\r\n");
-	} else if (r->framing == FRAMING_LENGTH && !is_edited(x)) {
-		buf_put_literal(to, "Content-Length: ");
-		buf_put_uint(to, r->body_length);
-		buf_put_literal(to, "\r\n\r\n");
-	} else if (x->is_http11) {
-		r->is_chunked_out = true;
-		buf_puts(to, "Transfer-Encoding: chunked\r\n\r\n");
-	} else {
-		buf_puts(to, "\r\n");
-	}
-}
-
-/* What is held and need not wait. */
-static size_t
-held_visible(const struct relay *r)
-{
-	size_t held = buf_len(&r->held);
-
-	return r->waiting_from < held ? r->waiting_from : held;
-}
-
-static void
-drop_held(struct relay *r, size_t len)
-{
-	buf_drain(&r->held, len);
-	if (buf_len(&r->held) == 0)
-		buf_release(&r->held);
-	if (r->waiting_from != SIZE_MAX)
-		r->waiting_from -= len;
-}
-
-/* Sends what the client may see: head if it has not gone, what was held, and
- * p[0..len); and the framing's end. */
-static void
-emit(struct exchange *x, const char *p, size_t len, bool is_end)
-{
-	struct relay *r = &x->relay;
-	size_t held = held_visible(r);
-	struct buf *head = &x->w->line;
-	struct iovec v[6];
-	size_t n = 0;
-	char size[20];
-
-	if (x->client == NULL) { /* there is nobody left to see it */
-		x->is_committed = true;
-		drop_held(r, held);
-		return;
-	}
-	if (!x->is_committed) {
-		buf_clear(head);
-		write_head(x, head);
-		v[n++] = (struct iovec){
-		    (void *)(uintptr_t)buf_data(head), buf_len(head)};
-		x->is_committed = true;
-		x->status = r->status;
-		/* No other route can be taken now; but an upstream may answer
-		 * before it has read all. */
-		if (x->up == NULL || upconn_is_sent(x->up))
-			exchange_drop_body(x);
-	}
-	if (held + len > 0 && r->is_chunked_out) {
-		int digits = snprintf(size, sizeof size, "%zx\r\n", held + len);
-
-		v[n++] = (struct iovec){size, (size_t)digits};
-	}
-	if (held > 0)
-		v[n++] =
-		    (struct iovec){(void *)(uintptr_t)buf_data(&r->held), held};
-	if (len > 0)
-		v[n++] = (struct iovec){(void *)(uintptr_t)p, len};
-	if (r->is_chunked_out && held + len > 0)
-		v[n++] = (struct iovec){"\r\n0\r\n\r\n", is_end ? 7 : 2};
-	else if (r->is_chunked_out && is_end)
-		v[n++] = (struct iovec){"0\r\n\r\n", 5};
-	x->bytes_out += held + len;
-	if (n > 0)
-		client_send(x->client, v, n);
-	drop_held(r, held);
-	if (x->up != NULL && client_backlog(x->client) > CLIENT_HIGH_BYTES)
-		upconn_pause(x->up);
 }
 
 /* --- the body ------------------------------------------------------------ */
@@ -348,39 +228,33 @@ static void
 finish(struct exchange *x, const char *p, size_t len)
 {
 	struct relay *r = &x->relay;
+	enum end e =
+	    r->tap.has_error || r->status >= 300 ? END_UPSTREAM_ERROR : END_OK;
 	bool is_good = r->tap.is_complete || r->tap.has_error ||
 	    r->status >= 300 || r->is_opaque ||
 	    (!x->facts.is_stream && !is_cut_document(x, len));
 
 	if (!is_good) {
 		/* Nothing says that the stream is whole. */
-		emit(x, p, len, false);
+		relay_emit(x, p, len, false);
 		exchange_end(x, END_UPSTREAM_RESET, "");
 		return;
 	}
-	exchange_give_back(x);
+	exchange_give_back(x, e);
 	if (ledger_must_wait(x->w->gateway->ledger)) {
 		/* The last bytes follow when its line is on the disk. */
 		if (!hold(x, p, len))
 			return;
 		x->has_rest = true;
 	} else {
-		emit(x, p, len, true);
+		relay_emit(x, p, len, true);
 	}
 	r->state = RELAY_DONE;
-	if (r->keeps_alive)
+	if (r->keeps_alive && x->up != NULL)
 		upconn_park(&x->up);
 	else
 		upconn_close(&x->up);
-	exchange_end(x,
-	    r->tap.has_error || r->status >= 300 ? END_UPSTREAM_ERROR : END_OK,
-	    "");
-}
-
-void
-relay_emit_rest(struct exchange *x)
-{
-	emit(x, "", 0, true);
+	exchange_end(x, e, "");
 }
 
 /* A stream has ended, or begun with an error, and no content came.  If another
@@ -394,7 +268,7 @@ finish_without_content(struct exchange *x, bool is_end)
 	const char *name = x->route->upstream->name;
 
 	if (is_answer ||
-	    (!relay_may_move(x, WHEN_ERROR_EVENT) &&
+	    (!route_is_named(x, WHEN_ERROR_EVENT) &&
 		(r->tap.has_error ||
 		    (r->tap.is_complete && usage_is_known(&r->tap.usage))))) {
 		r->state = RELAY_PASS;
@@ -403,7 +277,7 @@ finish_without_content(struct exchange *x, bool is_end)
 		if (is_end)
 			finish(x, "", 0);
 		else
-			emit(x, "", 0, false);
+			relay_emit(x, "", 0, false);
 		return;
 	}
 	if (r->tap.has_error)
@@ -417,6 +291,49 @@ finish_without_content(struct exchange *x, bool is_end)
 	exchange_run(x);
 }
 
+/* Nobody is there to see it yet: it is held for a retry, and as much of it as
+ * does not fit stays with the server. */
+static void
+keep_payload(
+    struct exchange *x, const char *p, const struct looked *seen, bool is_end)
+{
+	struct relay *r = &x->relay;
+
+	if (!hold(x, p, seen->visible) || !hold_waiting(x, seen))
+		return;
+	if (x->content_ns == 0 && (r->tap.has_content || !x->facts.is_stream)) {
+		x->content_ns = r->last_byte_ns;
+		set_deadline(x, x->content_ns);
+		forecast_note_read(x);
+	}
+	x->kept.is_whole = is_end;
+	if (is_end) /* the server is done with it */
+		queue_leave(x, 0);
+	else if (buf_len(&r->held) > RELAY_KEPT_MOST_BYTES)
+		upconn_pause(x->up);
+}
+
+/* The running counts have passed what is held: holds more, by steps, so that it
+ * costs nothing to look. */
+static void
+grow_claim(struct exchange *x)
+{
+	const struct tap *t = &x->relay.tap;
+	const struct estimate *e = &x->estimate;
+	int64_t output = t->usage.output, pusd = x->spent_pusd;
+
+	if (output < 0)
+		output = estimate_output(e, t->text_bytes);
+	if (output <= x->ask.output || !api_has_output(x->api))
+		return;
+	x->ask.output = output + output / 4 + GROW_TOKENS;
+	if (x->route->upstream->is_paid)
+		pusd += estimate_cost_of(x, x->ask.output);
+	gate_grow(x->w->gateway->gate, &x->claim, x->ask.input, x->ask.output,
+	    pusd, clock_mono_ns(), clock_wall_ms());
+	agree_grow(x, x->ask.input + x->ask.output, pusd);
+}
+
 /* A piece of the body, without its framing. */
 static void
 on_payload(struct exchange *x, char *p, size_t len, bool is_end)
@@ -426,6 +343,11 @@ on_payload(struct exchange *x, char *p, size_t len, bool is_end)
 
 	/* What the client gets stands in the scoreboard before it has it. */
 	settle_note(x);
+	grow_claim(x);
+	if (x->kept.is_kept) {
+		keep_payload(x, p, &seen, is_end);
+		return;
+	}
 	if (r->state == RELAY_HOLD) {
 		if (!hold(x, p, seen.visible) || !hold_waiting(x, &seen))
 			return;
@@ -441,14 +363,37 @@ on_payload(struct exchange *x, char *p, size_t len, bool is_end)
 	if (x->content_ns == 0) {
 		x->content_ns = r->last_byte_ns;
 		set_deadline(x, x->content_ns);
+		waiting_end(x);
+		forecast_note_read(x);
 	}
 	if (is_end) {
 		finish(x, p, seen.visible);
 		return;
 	}
-	if (seen.visible > 0 || buf_len(&r->held) > 0 || !x->is_committed)
-		emit(x, p, seen.visible, false);
+	if (seen.visible > 0 || buf_len(&r->held) > 0 || !x->has_passed)
+		relay_emit(x, p, seen.visible, false);
 	hold_waiting(x, &seen);
+}
+
+/* The client has had signs of life, so an error answer cannot be its answer any
+ * more: it is told inside the stream what the server said. */
+static void
+fail_inside(struct exchange *x, struct buf *gathered)
+{
+	struct relay *r = &x->relay;
+	size_t len = buf_len(gathered);
+	char text[512];
+
+	if (len > 0)
+		(void)relay_look(
+		    x, gathered->base + gathered->start, len, true);
+	if (len >= sizeof text / 2 ||
+	    !text_is_clean_utf8(buf_data(gathered), len))
+		len = 0;
+	snprintf(text, sizeof text, "%s answered %d%s%.*s",
+	    x->route->upstream->name, r->status, len > 0 ? ": " : ".", (int)len,
+	    buf_data(gathered));
+	exchange_end(x, END_UPSTREAM_ERROR, text);
 }
 
 /* An error answer is gathered, so that a key of ours that it repeats can be
@@ -457,7 +402,12 @@ static void
 on_error_body(struct exchange *x, char *p, size_t len, bool is_end)
 {
 	struct relay *r = &x->relay;
+	struct buf gathered;
 
+	if (x->kept.is_kept) { /* an error is not worth a retry's while */
+		exchange_end(x, END_CLIENT_GONE, "");
+		return;
+	}
 	if (!hold(x, p, len))
 		return;
 	if (!is_end && buf_len(&r->held) < ERROR_BODY_MOST_BYTES)
@@ -465,14 +415,16 @@ on_error_body(struct exchange *x, char *p, size_t len, bool is_end)
 	redact(x->route->upstream->api_key, &r->held);
 	/* From here on it is an answer like any other; what was gathered is its
 	 * first piece. */
-	struct buf gathered = r->held;
-
+	gathered = r->held;
 	r->held = (struct buf){0};
 	r->state = RELAY_PASS;
-	on_payload(x,
-	    gathered.base == NULL ? x->w->scratch
-				  : gathered.base + gathered.start,
-	    buf_len(&gathered), is_end);
+	if (x->is_committed)
+		fail_inside(x, &gathered);
+	else
+		on_payload(x,
+		    gathered.base == NULL ? x->w->scratch
+					  : gathered.base + gathered.start,
+		    buf_len(&gathered), is_end);
 	buf_release(&gathered);
 }
 
@@ -528,8 +480,31 @@ relay_on_eof(struct exchange *x)
 {
 	struct relay *r = &x->relay;
 
-	if (r->state != RELAY_HEAD && r->framing == FRAMING_NONE)
+	if (x->kept.is_whole)
+		upconn_close(&x->up);
+	else if (r->state != RELAY_HEAD && r->framing == FRAMING_NONE)
 		on_decoded(x, x->w->scratch, 0, true);
 	else
 		relay_on_broken(x, "closed");
+}
+
+void
+relay_take_up(struct exchange *x)
+{
+	struct relay *r = &x->relay;
+	uint64_t now = clock_mono_ns();
+
+	if (x->content_ns == 0) {
+		if (x->facts.is_stream)
+			waiting_begin(x);
+		return;
+	}
+	x->content_ns = now; /* for this client */
+	r->state = RELAY_PASS;
+	if (x->kept.is_whole) {
+		finish(x, "", 0);
+		return;
+	}
+	relay_emit(x, "", 0, false);
+	upconn_resume(x->up);
 }

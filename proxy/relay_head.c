@@ -115,7 +115,7 @@ moves_on(struct exchange *x, const struct head *h, char *body, size_t len)
 	int status = x->relay.status;
 	unsigned when = when_of(status);
 
-	if (when == 0 || !relay_may_move(x, when))
+	if (when == 0 || !route_is_named(x, when))
 		return false;
 	for (size_t i = 0; i < COUNT_OF(results); i++)
 		if (results[i].status == status)
@@ -148,6 +148,10 @@ begin_answer(
 		return false;
 	}
 	take_fields(x, h);
+	if (x->is_committed && r->is_coded && r->status < 300) {
+		relay_invalid(x, "it is compressed");
+		return false;
+	}
 	r->framing = h->framing;
 	r->left = r->body_length = h->content_length;
 	chunked_init(&r->chunked);

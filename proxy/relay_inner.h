@@ -9,10 +9,6 @@
 
 #include "proxy/exchange.h"
 
-/* Whether a later route is there for what has happened: also one that this user
- * may not pay for, because that is then what the client is told. */
-bool relay_may_move(const struct exchange *x, unsigned when);
-
 /* The upstream's answer breaks HTTP/1.1: the attempt is over. */
 void relay_invalid(struct exchange *x, const char *what);
 
@@ -34,3 +30,7 @@ struct looked {
  * the client may see of it.  What was held of an event that is now over is cut,
  * too, and r->waiting_from says what of it still waits. */
 struct looked relay_look(struct exchange *x, char *p, size_t len, bool is_end);
+
+/* Sends what the client may see: a head if it has had none, what was held, and
+ * p[0..len); and the framing's end. */
+void relay_emit(struct exchange *x, const char *p, size_t len, bool is_end);

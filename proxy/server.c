@@ -16,27 +16,44 @@
 
 #include "auth/key_file.h"
 #include "auth/key_table.h"
+#include "auth/override_table.h"
+#include "auth/throttle.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "metering/learned.h"
 #include "metering/ledger/ledger_segments.h"
+#include "metering/prefix.h"
 #include "metering/redis/redis_follower.h"
 #include "metering/redis/redis_peers.h"
+#include "metering/redis/redis_store.h"
 #include "metering/reports/rollup_keeper.h"
+#include "proxy/admin.h"
+#include "proxy/admin_socket.h"
+#include "proxy/kept.h"
 #include "proxy/listener.h"
+#include "proxy/move.h"
 #include "proxy/notify.h"
 #include "proxy/resolver.h"
+#include "proxy/response_ids.h"
 #include "proxy/tailnet.h"
 #include "proxy/worker.h"
 
 #include "base/banned.h"
 
-#define RESERVED_DESCRIPTORS 64 /* for the ledger, upstreams, files */
+/* For the ledger, upstreams, files, and the admin socket. */
+#define RESERVED_DESCRIPTORS (64 + ADMIN_CONNECTIONS_MOST)
 #define LISTEN_MOST 64
 #define FIRST_LOOKUP_MS 1000
+#define CATCH_UP_LOOK_MS 1
+#define CATCH_UP_WAIT_MS 100
 #define CLOCK_ERROR_MOST_MS INT64_C(315360000000) /* ten years */
+#define PREFIXES_MOST_BYTES ((size_t)16 << 20)
+#define THROTTLE_ADDRESSES 16384
+#define THROTTLE_A_MINUTE 60 /* wrong keys of one address */
+#define TICK_MS 500          /* what time alone changes at the gate */
+#define STOP_TICK_MS 20
 #define SAVE_MS 60000 /* how often what was learned is written */
 
 struct server {
@@ -46,12 +63,20 @@ struct server {
 	struct key_table *keys;
 	struct worker **workers;
 	unsigned worker_count;
+	/* The admin socket has a worker of its own, and of the counts of
+	 * connections, so that it can disturb nobody. */
+	struct gateway admin_gateway;
+	struct worker *admin; /* owned; NULL: there is no such socket */
+	struct listen_address admin_address;
 	struct listen_address listen[LISTEN_MOST];
 	size_t listen_count;
 	int lock_fd; /* flock on state_dir/lock */
 	int signal_fd;
 	int inotify_fd;
+	struct override_table *overrides;
+	int64_t overrides_change_ms; /* wall: when the next of them ends */
 	uint64_t stop_at_ns; /* 0: not stopping; then when streams are cut */
+	uint64_t save_at_ns; /* when to write what was learned */
 	bool is_cut;
 };
 
@@ -181,14 +206,21 @@ watch_files(struct server *s, const char *state_dir, struct fault *why)
 	return true;
 }
 
+static uint32_t
+workers_wanted(const struct config *c)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (c->server.workers != 0)
+		return c->server.workers;
+	return cores < 1 ? 1 : (uint32_t)cores;
+}
+
 static bool
 start_workers(struct server *s, struct fault *why)
 {
-	uint32_t want = s->snapshot->config->server.workers;
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	uint32_t want = workers_wanted(s->snapshot->config);
 
-	if (want == 0)
-		want = cores < 1 ? 1 : (uint32_t)cores;
 	s->workers = xcalloc_array(want, sizeof(struct worker *));
 	s->gateway.workers = s->workers;
 	for (unsigned i = 0; i < want; i++) {
@@ -208,12 +240,61 @@ start_workers(struct server *s, struct fault *why)
 	return true;
 }
 
+/* Whether nobody has said where the socket is to be. */
+static bool
+is_default_admin(const struct config *c)
+{
+	char *path = xasprintf("unix:%s/admin.sock", c->server.state_dir);
+	bool is_default = strcmp(path, c->server.admin) == 0;
+
+	free(path);
+	return is_default;
+}
+
+static bool
+open_admin(struct server *s, struct fault *why)
+{
+	struct gateway *g = &s->admin_gateway;
+	struct worker *w;
+
+	*g = s->gateway;
+	g->is_admin = true;
+	g->workers = &s->admin;
+	g->worker_count = 0;
+	g->max_connections = ADMIN_CONNECTIONS_MOST;
+	if (!admin_socket_address(
+		s->snapshot->config->server.admin, &s->admin_address, why) ||
+	    (w = worker_create(g, 0, s->snapshot, s->keys, &s->admin_address, 1,
+		 why)) == NULL)
+		return false;
+	if (!worker_start(w, why)) {
+		worker_destroy(&w);
+		return false;
+	}
+	s->admin = w;
+	return true;
+}
+
+/* Where nobody asked for it, the gateway goes without it. */
+static bool
+start_admin(struct server *s, struct fault *why)
+{
+	if (open_admin(s, why))
+		return true;
+	if (!is_default_admin(s->snapshot->config))
+		return false;
+	log_warning("%s; commands will not see what is live", why->text);
+	return true;
+}
+
 static void
 post_all(struct server *s, unsigned mail, struct snapshot *snapshot,
     struct key_table *keys)
 {
 	for (unsigned i = 0; i < s->worker_count; i++)
 		worker_post(s->workers[i], mail, snapshot, keys);
+	if (s->admin != NULL)
+		worker_post(s->admin, mail, snapshot, keys);
 }
 
 static void
@@ -222,6 +303,12 @@ stop_workers(struct server *s)
 	post_all(s, MAIL_STOP, NULL, NULL);
 	for (unsigned i = 0; i < s->worker_count; i++)
 		worker_join(s->workers[i]);
+	if (s->admin != NULL) {
+		worker_join(s->admin);
+		admin_socket_remove(&s->admin_address);
+	}
+	for (unsigned i = 0; i < s->worker_count; i++)
+		moves_drop(s->workers[i]);
 }
 
 static void
@@ -229,6 +316,7 @@ destroy_workers(struct server *s)
 {
 	for (unsigned i = 0; i < s->worker_count; i++)
 		worker_destroy(&s->workers[i]);
+	worker_destroy(&s->admin);
 	free(s->workers);
 }
 
@@ -316,6 +404,7 @@ start_redis(struct gateway *g, const struct config *config, struct fault *why)
 
 	if (!config->has_redis)
 		return true;
+	g->name = redis_own_name(&config->redis);
 	peers = xasprintf("%s/" REDIS_PEERS_FILE, config->server.state_dir);
 	g->redis = redis_follower_start(
 	    &(struct redis_follower_options){
@@ -325,6 +414,7 @@ start_redis(struct gateway *g, const struct config *config, struct fault *why)
 		.writer = ledger_writer(g->ledger),
 		.safe_seq = safe_seq,
 		.arg = g->ledger,
+		.workers = config->limits_shared ? workers_wanted(config) : 0,
 	    },
 	    why);
 	free(peers);
@@ -383,6 +473,130 @@ save_learned(struct server *s)
 		log_warning("%s", why.text);
 }
 
+/* --- what the ledger knows of limits ------------------------------------- */
+
+/* Of one account, since a moment. */
+static void
+sum_since(struct server *s, const struct rollup_filter *who, int64_t since_ms,
+    struct rollup_sums *out)
+{
+	struct rollup_filter f = *who;
+
+	f.since_ms = since_ms;
+	f.until_ms = INT64_MAX;
+	rollup_keeper_sum(s->gateway.rollups, &f, out);
+}
+
+static int64_t
+capped(__int128 n)
+{
+	return n > INT64_MAX ? INT64_MAX : (int64_t)n;
+}
+
+static void
+sum_account(void *arg, enum subject subject, const char *name,
+    const char *model, struct gate_sums *out)
+{
+	struct server *s = arg;
+	struct rollup_filter who = {0};
+	struct rollup_sums sums;
+	int64_t now = clock_wall_ms();
+
+	switch (subject) {
+	case SUBJECT_USER_AT_MODEL:
+		who.only[ROLLUP_MODEL] = model;
+		who.only[ROLLUP_USER] = name;
+		break;
+	case SUBJECT_USER:
+		who.only[ROLLUP_USER] = name;
+		break;
+	case SUBJECT_KEY:
+		who.only[ROLLUP_KEY] = name;
+		break;
+	case SUBJECT_EVERYONE:
+		break;
+	}
+	sum_since(s, &who, calendar_span(PERIOD_DAY, now).begin_ms, &sums);
+	out->day_tokens = (int64_t)(sums.input_tokens + sums.output_tokens);
+	for (unsigned p = 0; p < PERIOD_COUNT; p++) {
+		sum_since(s, &who, calendar_span((enum period)p, now).begin_ms,
+		    &sums);
+		out->money[p] = capped(sums.cost_pusd);
+		out->fallback[p] = capped(sums.fallback_pusd);
+	}
+}
+
+/* What keys are held to themselves. */
+static void
+find_key_accounts(struct server *s)
+{
+	for (size_t i = 0; i < key_table_count(s->keys); i++) {
+		const struct key_record *r = key_table_at(s->keys, i);
+
+		if (r->limits.stated != 0)
+			(void)gate_account(
+			    s->gateway.gate, SUBJECT_KEY, r->id, NULL);
+	}
+}
+
+/* No budget begins anew because the process did. */
+static void
+restore_accounts(struct server *s)
+{
+	gate_restore(s->gateway.gate, sum_account, s, clock_wall_ms());
+}
+
+/* Until all that earlier starts left is in the ledger and summed up: before
+ * that, too little would be known of what was used. */
+static void
+await_sums(struct server *s)
+{
+	struct pollfd stop = {.fd = s->signal_fd, .events = POLLIN};
+	uint64_t seq;
+
+	while (!ledger_has_recovered(s->gateway.ledger, &seq))
+		if (poll(&stop, 1, CATCH_UP_LOOK_MS) != 0)
+			return;
+	while (!rollup_keeper_wait(s->gateway.rollups, seq, CATCH_UP_WAIT_MS))
+		if (poll(&stop, 1, 0) != 0)
+			return;
+}
+
+/* --- overrides ----------------------------------------------------------- */
+
+/* What holds now of the overrides, for all users. */
+static void
+apply_overrides(struct server *s)
+{
+	const struct config *c = s->snapshot->config;
+	int64_t now = clock_wall_ms(), until = 0;
+	struct limits over;
+
+	for (size_t i = 0; i < c->user_count; i++) {
+		bool any = override_table_merge(
+		    s->overrides, c->users[i].name, now, &over, &until);
+
+		gate_override(s->snapshot->users[i], s->gateway.gate,
+		    any ? &over : NULL, until);
+	}
+	s->overrides_change_ms = override_table_changes_ms(s->overrides, now);
+}
+
+/* False with the reason, and those before stay, if the file is damaged. */
+static bool
+load_overrides(struct server *s, struct fault *why)
+{
+	struct override_table *fresh =
+	    override_table_load(s->snapshot->config->server.state_dir, why);
+
+	if (fresh == NULL)
+		return false;
+	override_table_destroy(&s->overrides);
+	s->overrides = fresh;
+	apply_overrides(s);
+	return true;
+}
+
 static bool
 start(struct server *s, struct config *config, struct fault *why)
 {
@@ -405,7 +619,13 @@ start(struct server *s, struct config *config, struct fault *why)
 		return false;
 	resolver_watch(g->resolver, config);
 	resolver_wait(g->resolver, FIRST_LOOKUP_MS);
-	if (!start_workers(s, why))
+	if (!load_overrides(s, why))
+		return false;
+	find_key_accounts(s);
+	await_sums(s);
+	restore_accounts(s);
+	snapshot_open(s->snapshot, g->gate);
+	if (!start_admin(s, why) || !start_workers(s, why))
 		return false;
 	__atomic_store_n(&g->is_ready, true, __ATOMIC_RELAXED);
 	notify_service_manager("READY=1");
@@ -436,12 +656,19 @@ tell_ignored(const struct config *old, const struct config *new)
 	if (strcmp(old->server.state_dir, new->server.state_dir) != 0)
 		log_warning(
 		    "server.state_dir has changed: that needs a restart");
+	if (strcmp(old->server.admin, new->server.admin) != 0)
+		log_warning("server.admin has changed: that needs a restart");
 	if (old->server.workers != new->server.workers)
 		log_warning("server.workers has changed: that needs a restart");
 	if (strcmp(old->ledger.path, new->ledger.path) != 0)
 		log_warning("ledger.path has changed: that needs a restart");
 	if (old->ledger.fsync != new->ledger.fsync)
 		log_warning("ledger.fsync has changed: that needs a restart");
+	if (strcmp(old->server.timezone, new->server.timezone) != 0)
+		log_warning(
+		    "server.timezone has changed: that needs a restart");
+	if (old->limits_shared != new->limits_shared)
+		log_warning("limits.scope has changed: that needs a restart");
 	if (old->server.max_connections != new->server.max_connections)
 		log_warning("server.max_connections has changed: that needs a "
 			    "restart");
@@ -470,9 +697,12 @@ reload(struct server *s)
 	rotation = rotation_of(fresh->config);
 	ledger_set_rotation(s->gateway.ledger, &rotation);
 	resolver_watch(s->gateway.resolver, fresh->config);
+	restore_accounts(s);
+	snapshot_open(fresh, s->gateway.gate);
 	post_all(s, 0, fresh, NULL);
 	snapshot_unref(&s->snapshot);
 	s->snapshot = fresh;
+	apply_overrides(s);
 	log_info("the configuration was loaded again");
 }
 
@@ -487,32 +717,51 @@ reload_keys(struct server *s)
 		log_error("the keys are unchanged: %s", why.text);
 		return;
 	}
-	post_all(s, 0, NULL, fresh);
 	key_table_unref(&s->keys);
 	s->keys = fresh;
+	find_key_accounts(s);
+	restore_accounts(s);
+	post_all(s, 0, NULL, fresh);
 	log_info("keys were loaded: %zu", key_table_count(fresh));
 }
 
-/* True if one of the events names keys.json. */
-static bool
-keys_have_changed(struct server *s)
+static void
+reload_overrides(struct server *s)
+{
+	struct fault why;
+
+	if (!load_overrides(s, &why))
+		log_error("the overrides are unchanged: %s", why.text);
+	else
+		log_info("overrides were loaded: %zu",
+		    override_table_count(s->overrides));
+}
+
+/* What has changed in the state folder. */
+static void
+take_file_events(struct server *s)
 {
 	_Alignas(struct inotify_event) char events[4096];
-	bool changed = false;
+	bool keys = false, overrides = false;
 	ssize_t n;
 
 	while ((n = read(s->inotify_fd, events, sizeof events)) > 0) {
 		for (char *p = events; p < events + n;) {
 			struct inotify_event *e =
 			    (struct inotify_event *)(void *)p;
+			const char *name = e->len > 0 ? e->name : "";
+			bool is_all = (e->mask & IN_Q_OVERFLOW) != 0;
 
-			if ((e->mask & IN_Q_OVERFLOW) != 0 ||
-			    (e->len > 0 && strcmp(e->name, KEY_FILE_NAME) == 0))
-				changed = true;
+			keys |= is_all || strcmp(name, KEY_FILE_NAME) == 0;
+			overrides |=
+			    is_all || strcmp(name, OVERRIDE_FILE_NAME) == 0;
 			p += sizeof *e + e->len;
 		}
 	}
-	return changed;
+	if (keys)
+		reload_keys(s);
+	if (overrides)
+		reload_overrides(s);
 }
 
 /* The first time streams may finish, the second time they may not. */
@@ -583,17 +832,23 @@ run(struct server *s)
 	    {.fd = s->inotify_fd, .events = POLLIN}};
 
 	while (!has_drained(s)) {
-		int wait_ms = s->stop_at_ns != 0 ? 20 : SAVE_MS;
-		int n = poll(fds, COUNT_OF(fds), wait_ms);
+		int n = poll(fds, COUNT_OF(fds),
+		    s->stop_at_ns != 0 ? STOP_TICK_MS : TICK_MS);
+		uint64_t now = clock_mono_ns();
 
-		if (n < 0)
-			continue;
-		if (n == 0 && wait_ms == SAVE_MS)
+		if (clock_wall_ms() >= s->overrides_change_ms)
+			apply_overrides(s);
+		gate_tick(s->gateway.gate, now);
+		if (now >= s->save_at_ns) {
+			s->save_at_ns = now + SAVE_MS * NS_PER_MS;
 			save_learned(s);
+		}
+		if (n <= 0)
+			continue;
 		if (fds[0].revents != 0)
 			take_signals(s);
-		if (fds[1].revents != 0 && keys_have_changed(s))
-			reload_keys(s);
+		if (fds[1].revents != 0)
+			take_file_events(s);
 	}
 }
 
@@ -621,7 +876,13 @@ finish(struct server *s)
 	resolver_destroy(&s->gateway.resolver);
 	snapshot_unref(&s->snapshot);
 	key_table_unref(&s->keys);
+	override_table_destroy(&s->overrides);
 	gate_destroy(&s->gateway.gate);
+	kept_table_destroy(&s->gateway.kept);
+	response_ids_destroy(&s->gateway.response_ids);
+	free(s->gateway.name);
+	throttle_destroy(&s->gateway.throttle);
+	prefixes_destroy(&s->gateway.prefixes);
 	if (s->signal_fd >= 0)
 		close(s->signal_fd);
 	if (s->inotify_fd >= 0)
@@ -642,7 +903,12 @@ server_run(struct config *config, const struct server_options *options,
 
 	tune_memory();
 	s.gateway.gate = gate_create();
-	ok = start(&s, config, why);
+	s.gateway.kept = kept_table_create();
+	s.gateway.response_ids = response_ids_create();
+	s.gateway.throttle =
+	    throttle_create(THROTTLE_ADDRESSES, THROTTLE_A_MINUTE);
+	s.gateway.prefixes = prefixes_create(PREFIXES_MOST_BYTES, why);
+	ok = s.gateway.prefixes != NULL && start(&s, config, why);
 	if (!ok && s.snapshot == NULL)
 		config_unref(&config);
 	if (ok)

@@ -9,6 +9,9 @@
 
 #include "base/banned.h"
 
+/* An answer that is written in no time, next to its prompt. */
+#define SHORT_ANSWER_TOKENS 32
+
 /* Whether the upstream may have worked on the request: it was given it, and has
  * not refused it. */
 static bool
@@ -19,21 +22,6 @@ may_have_worked(const struct exchange *x)
 	if (status >= 200)
 		return status < 300;
 	return x->up != NULL && upconn_has_sent(x->up);
-}
-
-/* What a prompt of this size comes to at the route's model. */
-static int64_t
-estimate_input(const struct exchange *x)
-{
-	return learned_input(x->w->gateway->learned, x->route->upstream->name,
-	    x->route->model, x->body_len - x->facts.data_bytes);
-}
-
-static int64_t
-estimate_output(const struct exchange *x, uint64_t text_bytes)
-{
-	return learned_output(x->w->gateway->learned, x->route->upstream->name,
-	    x->route->model, text_bytes);
 }
 
 /* Text that the counts seen so far do not cover. */
@@ -60,10 +48,37 @@ read_usage(const struct exchange *x, struct usage *u)
 	if (x->api == API_COUNT_TOKENS)
 		return USAGE_NONE;
 	if (f.may_have_worked || f.source != USAGE_NONE) {
-		f.input_estimate = estimate_input(x);
-		f.rest_estimate = estimate_output(x, uncounted_bytes(t));
+		f.input_estimate = x->estimate.input;
+		f.rest_estimate =
+		    estimate_output(&x->estimate, uncounted_bytes(t));
 	}
 	return charge_usage(&f, u);
+}
+
+/* How long it took to the first content, and from there to the end.  An answer
+ * that is no stream comes at once: the time that its tokens have taken, by what
+ * streams have taught, is taken off, unless that is most of it. */
+static void
+learn_times(const struct exchange *x, const struct ledger_attempt *a,
+    struct learned_sample *s)
+{
+	uint64_t rate = x->estimate.guess.decode_rate, all_ms, written_ms = 0;
+
+	if (x->content_ns <= x->sent_ns)
+		return;
+	all_ms = (x->content_ns - x->sent_ns) / NS_PER_MS;
+	if (x->facts.is_stream) {
+		s->ttft_ms = all_ms;
+		s->generation_ms =
+		    (x->relay.last_byte_ns - x->content_ns) / NS_PER_MS;
+		return;
+	}
+	if (rate > 0)
+		written_ms = (uint64_t)a->usage.output * 1000000 / rate;
+	else if (a->usage.output > SHORT_ANSWER_TOKENS)
+		return;
+	if (written_ms < all_ms / 2)
+		s->ttft_ms = all_ms - written_ms;
 }
 
 /* What the upstream itself said of a whole answer is what estimates are made
@@ -83,6 +98,10 @@ learn(const struct exchange *x, const struct ledger_attempt *a)
 		s.prompt_bytes = x->body_len;
 	if (!x->relay.is_coded)
 		s.answer_bytes = t->text_bytes;
+	s.answers = x->facts.n > UINT32_MAX ? 0 : (uint32_t)x->facts.n;
+	learn_times(x, a, &s);
+	s.uncached_tokens =
+	    forecast_uncached(x, a->usage.input, a->usage.cached);
 	learned_note(x->w->gateway->learned, x->route->upstream->name,
 	    x->route->model, &s);
 }
@@ -99,14 +118,29 @@ route_price(const struct exchange *x)
 	return NULL;
 }
 
+static int64_t
+add_money(int64_t a, __int128 b)
+{
+	return a + b > INT64_MAX ? INT64_MAX : (int64_t)(a + b);
+}
+
+static void
+note_spent(struct exchange *x, __int128 pusd)
+{
+	x->spent_pusd = add_money(x->spent_pusd, pusd);
+	if (x->is_fallback)
+		x->fallback_pusd = add_money(x->fallback_pusd, pusd);
+}
+
 void
 attempt_close(struct exchange *x, const char *result)
 {
 	const struct price *price = route_price(x);
 	struct ledger_attempt *a;
 
-	if (x->attempt_count == LEDGER_ATTEMPTS_MOST)
+	if (x->is_attempt_closed || x->attempt_count == LEDGER_ATTEMPTS_MOST)
 		return;
+	x->is_attempt_closed = true;
 	/* Of an answer that breaks off here, the open text counts. */
 	relay_end_tap(x, true);
 	a = &x->attempts[x->attempt_count++];
@@ -117,6 +151,8 @@ attempt_close(struct exchange *x, const char *result)
 		x->route->upstream->is_paid
 	    ? price_cost(price, &a->usage)
 	    : 0;
+	a->is_fallback = x->is_fallback;
+	note_spent(x, a->cost_pusd);
 	x->has_damaged_usage |= x->relay.tap.has_bad_count;
 	learn(x, a);
 }
@@ -194,6 +230,10 @@ fill_line(struct exchange *x, const char *end, struct ledger_line *line)
 	    x->content_ns == 0 || x->status >= 300 || !api_may_stream(x->api)
 	    ? -1 /* no token came */
 	    : ms_since_arrival(x, x->content_ns);
+	line->predicted_ttft_ms = x->forecast.ttft_ms;
+	line->prefill = x->forecast.mark;
+	line->joined_by = x->joined_by;
+	line->queue_ms = (int64_t)(x->queued_ns / NS_PER_MS);
 	line->bytes_in = (int64_t)x->body_len;
 	line->bytes_out = (int64_t)x->bytes_out;
 	if (x->has_rest && x->client != NULL)
@@ -215,8 +255,9 @@ mark(struct exchange *x, bool is_over)
 	    .is_over = is_over,
 	    .is_counted = x->api != API_COUNT_TOKENS,
 	    .has_price = price != NULL,
-	    .input_estimate = estimate_input(x),
-	    .tokens_a_mb = estimate_output(x, 1000000),
+	    .input_estimate = x->estimate.input,
+	    .tokens_a_mb = x->estimate.guess.tokens_a_mb,
+	    .is_fallback = x->is_fallback,
 	};
 
 	if (price != NULL)

@@ -9,15 +9,14 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "proxy/agree.h"
 #include "proxy/client.h"
 #include "proxy/exchange.h"
 #include "proxy/listener.h"
+#include "proxy/move.h"
 #include "proxy/upstream.h"
 
 #include "base/banned.h"
-
-#define THROTTLE_ADDRESSES 16384
-#define THROTTLE_A_MINUTE 60
 
 static void
 on_reap(evutil_socket_t fd, short what, void *arg)
@@ -154,6 +153,10 @@ on_mail(evutil_socket_t fd, short what, void *arg)
 		drain(w);
 	if ((mail & MAIL_ROOM) != 0)
 		clients_make_room(w);
+	if ((mail & MAIL_ARRIVALS) != 0)
+		moves_take(w);
+	if ((mail & MAIL_GATE) != 0)
+		queues_look(w);
 	if ((mail & MAIL_SAFE) != 0)
 		exchanges_release_safe(w);
 	if ((mail & MAIL_CUT) != 0)
@@ -184,10 +187,25 @@ worker_post(struct worker *w, unsigned mail, struct snapshot *snapshot,
 }
 
 static void
+on_move(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	moves_send(arg);
+}
+
+static void
+ring(void *arg)
+{
+	worker_post(arg, MAIL_GATE, NULL, NULL);
+}
+
+static void
 release(struct worker *w)
 {
 	if (w->base != NULL) {
 		pools_release(w);
+		agree_close(w);
 		on_reap(-1, 0, w);
 		event_base_free(w->base);
 	}
@@ -198,7 +216,6 @@ release(struct worker *w)
 	snapshot_unref(&w->snapshot);
 	key_hasher_destroy(&w->hasher);
 	key_table_unref(&w->keys);
-	throttle_destroy(&w->throttle);
 	buf_release(&w->line);
 	pthread_mutex_destroy(&w->mail_mutex);
 	free(w);
@@ -232,6 +249,11 @@ worker_create(struct gateway *g, unsigned index, struct snapshot *snapshot,
 	list_init(&w->exchanges);
 	list_init(&w->unsafe);
 	list_init(&w->graveyard);
+	list_init(&w->leaving);
+	list_init(&w->arrivals);
+	list_init(&w->bell.ready);
+	w->bell.ring = ring;
+	w->bell.arg = w;
 	pthread_mutex_init(&w->mail_mutex, NULL);
 	w->base = make_base();
 	w->mail_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -242,15 +264,17 @@ worker_create(struct gateway *g, unsigned index, struct snapshot *snapshot,
 	if (!ulid_source_init(&w->ids, why))
 		goto fail;
 	event_assign(&w->reaper, w->base, -1, 0, on_reap, w);
+	event_assign(&w->mover, w->base, -1, 0, on_move, w);
 	event_assign(&w->mail_event, w->base, w->mail_fd, EV_READ | EV_PERSIST,
 	    on_mail, w);
 	event_add(&w->mail_event, NULL);
-	w->throttle = throttle_create(THROTTLE_ADDRESSES, THROTTLE_A_MINUTE);
 	w->snapshot = snapshot_ref(snapshot);
 	pools_make(w);
 	w->keys_generation = 1;
 	w->keys = key_table_ref(keys);
 	w->hasher = key_table_hasher(keys);
+	if (!agree_open(w, why))
+		goto fail;
 	if (!listeners_open(w, listen, listen_count, why)) {
 		listeners_close(w);
 		goto fail;

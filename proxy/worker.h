@@ -15,24 +15,28 @@
 #include <time.h>
 
 #include "auth/key_table.h"
-#include "auth/throttle.h"
 #include "base/attr.h"
 #include "base/fault.h"
 #include "base/id.h"
 #include "base/list.h"
 #include "metering/ledger/ledger.h"
-#include "proxy/gate.h"
+#include "proxy/gate/gate.h"
 #include "proxy/grave.h"
 #include "proxy/head.h"
 #include "proxy/snapshot.h"
 
 #define SCRATCH_BYTES (128 * 1024)
 
+struct kept_table;
 struct learned;
 struct pool;
+struct prefixes;
 struct redis_follower;
 struct resolver;
+struct response_ids;
+struct shared;
 struct rollup_keeper;
+struct throttle;
 struct listener;
 struct listen_address;
 
@@ -41,8 +45,14 @@ struct gateway {
 	struct gate *gate; /* owned by the server, like the others */
 	struct ledger *ledger;
 	struct learned *learned;
+	struct prefixes *prefixes;
+	struct kept_table *kept;
+	struct response_ids *response_ids;
+	struct throttle *throttle; /* of wrong keys */
 	struct rollup_keeper *rollups;
 	struct redis_follower *redis; /* NULL: there is none */
+	char *name;                   /* of this gateway, in Redis */
+	int64_t unverified_pusd; /* atomic: spent while Redis did not say */
 	struct resolver *resolver;
 	struct worker **workers;  /* owned by the server */
 	uint32_t worker_count;    /* atomic: of those that run */
@@ -53,6 +63,7 @@ struct gateway {
 	uint32_t drains;          /* atomic: answers that are read on after
 				     their client has gone */
 	uint64_t body_bytes;      /* atomic: request bodies held in memory */
+	bool is_admin;            /* this is the admin socket's own */
 	bool is_ready;            /* atomic */
 	bool is_draining;         /* atomic */
 };
@@ -62,8 +73,10 @@ enum mail {
 	MAIL_DRAIN = 1 << 0,
 	MAIL_CUT = 1 << 1,
 	MAIL_STOP = 1 << 2,
-	MAIL_ROOM = 1 << 3, /* too many connections: those that wait go */
-	MAIL_SAFE = 1 << 4, /* lines of the ledger are on the disk */
+	MAIL_ROOM = 1 << 3,     /* too many connections: those that wait go */
+	MAIL_SAFE = 1 << 4,     /* lines of the ledger are on the disk */
+	MAIL_ARRIVALS = 1 << 6, /* exchanges have come from another worker */
+	MAIL_GATE = 1 << 5,     /* who waited has been let in, or pushed out */
 };
 
 struct worker {
@@ -76,7 +89,6 @@ struct worker {
 	struct key_table *keys;
 	struct key_hasher *hasher;
 	uint64_t keys_generation; /* counts the tables: see client.h */
-	struct throttle *throttle;
 	struct ulid_source ids;
 
 	struct pool *pools;         /* by upstream index of `snapshot` */
@@ -86,6 +98,10 @@ struct worker {
 	struct link waiting;   /* connections without one, longest first */
 	struct link exchanges; /* under way */
 	struct link unsafe;    /* of those, over but for their line */
+	struct shared *shared; /* NULL: limits are local */
+	struct gate_bell bell; /* of those that wait at the gate */
+	struct link leaving;   /* those that go to another worker */
+	struct event mover;
 	struct link graveyard;
 	struct event reaper;
 
@@ -93,7 +109,8 @@ struct worker {
 	unsigned mail; /* enum mail */
 	struct snapshot *mail_snapshot;
 	struct key_table *mail_keys;
-	int mail_fd; /* eventfd */
+	struct link arrivals; /* exchanges that have come */
+	int mail_fd;          /* eventfd */
 	struct event mail_event;
 	bool is_draining;
 	time_t date_second; /* what `date` was made for */

@@ -14,7 +14,7 @@
 #include "metering/ledger/ledger_line.h"
 #include "metering/tap.h"
 #include "proxy/body_scan.h"
-#include "proxy/gate.h"
+#include "proxy/gate/gate.h"
 
 #include "base/banned.h"
 
@@ -204,7 +204,7 @@ check_remembered_key(void *arg, size_t times)
 		    "the key is refused");
 }
 
-/* --- the ledger and the gate --------------------------------------------- */
+/* --- the ledger ---------------------------------------------------------- */
 
 static void
 write_line(void *arg, size_t times)
@@ -242,26 +242,142 @@ write_line(void *arg, size_t times)
 	}
 }
 
+/* --- the gate ------------------------------------------------------------ */
+
+#define USERS 100
+#define WAITING 1000
+
 struct door {
 	struct gate *gate;
-	struct gate_user *user;
+	struct gate_upstream *up;
+	struct limits limits;
+	struct gate_subject users[USERS];
+	struct gate_bell bell;
+	struct gate_place *places; /* owned; WAITING and those that are in */
 	uint64_t now_ns;
 };
 
 static void
-enter_and_leave(void *arg, size_t times)
+on_ring(void *arg)
 {
-	const struct rate_limit often = {1000000000, 1000000000};
+	(void)arg;
+}
+
+static void
+make_door(struct door *d)
+{
+	const struct gate_room room = {
+	    .max_inflight = 4, .queue_size = 2000, .queue_per_user = 2000};
+
+	d->gate = gate_create();
+	d->up = gate_upstream(d->gate, "spark");
+	gate_set_room(d->gate, d->up, &room);
+	d->limits = limits_none();
+	d->limits.most[LIMIT_REQUESTS] = LIMIT_MOST;
+	d->limits.most[LIMIT_CONCURRENT] = 8;
+	for (size_t i = 0; i < USERS; i++) {
+		char name[8];
+
+		snprintf(name, sizeof name, "user%zu", i);
+		d->users[i] = (struct gate_subject){
+		    gate_account(d->gate, SUBJECT_USER, name, NULL),
+		    &d->limits};
+	}
+	d->bell.ring = on_ring;
+	list_init(&d->bell.ready);
+	d->places = xcalloc_array(WAITING + 4, sizeof d->places[0]);
+}
+
+static void
+come(struct door *d, struct gate_place *p, size_t n)
+{
+	size_t why;
+	enum gate_verdict v;
+
+	*p = (struct gate_place){.subjects = {d->users[n % USERS]},
+	    .subject_count = 1,
+	    .user = n % USERS,
+	    .flow = n % 3,
+	    .weight = 1,
+	    .tokens = 1000 + n * 7919 % 20000,
+	    .may_wait = true,
+	    .bell = &d->bell};
+	v = gate_enter(d->gate, d->up, p, d->now_ns, &why);
+	must(v == GATE_GO || v == GATE_LATER, "the gate is closed");
+}
+
+/* From claim to settlement, with nobody else there. */
+static void
+pass_alone(void *arg, size_t times)
+{
+	const struct account_ask ask = {.input = 1000, .output = 500};
+	const struct account_use use = {.input = 1000, .output = 300};
 	struct door *d = arg;
-	struct gate_quota quota;
 
 	for (size_t i = 0; i < times; i++) {
-		d->now_ns += NS_PER_SECOND;
-		must(gate_user_enter(d->gate, d->user, often, 100, d->now_ns,
-			 &quota) == GATE_OK,
-		    "the gate is closed");
-		gate_user_leave(d->gate, d->user);
+		int64_t wall_ms = 1779978121000 + (int64_t)(d->now_ns >> 20);
+		struct gate_quotas quotas;
+		struct gate_claim claim;
+		struct refusal refusal;
+		size_t refused;
+
+		d->now_ns += NS_PER_MS;
+		must(gate_admit(d->gate, d->users, 1, &ask, d->now_ns, wall_ms,
+			 &claim, &quotas, &refusal, &refused),
+		    "a claim is refused");
+		come(d, d->places, 0);
+		gate_leave(d->gate, d->places, 1300, d->now_ns);
+		gate_settle(d->gate, &claim, &use, d->now_ns, wall_ms);
 	}
+}
+
+/* One leaves, the next by right is let in, and a new one waits. */
+static void
+pass_a_crowd(void *arg, size_t times)
+{
+	struct door *d = arg;
+	static size_t n = WAITING + 4;
+
+	for (size_t i = 0; i < times; i++) {
+		struct gate_place *p = gate_next_ready(d->gate, &d->bell);
+
+		must(p != NULL, "nobody was let in");
+		d->now_ns += NS_PER_MS;
+		gate_leave(d->gate, p, 1 + n * 104729 % 20000, d->now_ns);
+		come(d, p, n++);
+	}
+}
+
+static int
+by_time(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The same step by step: what is promised is a median. */
+static void
+report_crowd(struct door *d)
+{
+	enum { SAMPLES = 20001 };
+	uint64_t *ns = xcalloc_array(SAMPLES, sizeof *ns);
+
+	for (size_t i = 0; i < WAITING + 4; i++)
+		come(d, &d->places[i], i);
+	for (size_t i = 0; i < 4; i++)
+		gate_leave(d->gate, &d->places[i], 0, d->now_ns);
+	for (size_t i = 0; i < 4; i++)
+		come(d, &d->places[i], i);
+	report("leave and enter, 1000 of 100 users wait", pass_a_crowd, d);
+	for (size_t i = 0; i < SAMPLES; i++)
+		ns[i] = time_of(pass_a_crowd, d, 1);
+	qsort(ns, SAMPLES, sizeof *ns, by_time);
+	printf("%10.1f ns  the same, median; 99th percentile %.1f\n",
+	    (double)ns[SAMPLES / 2], (double)ns[SAMPLES / 100 * 99]);
+	for (size_t i = 0; i < WAITING + 4; i++)
+		gate_leave(d->gate, &d->places[i], 0, d->now_ns);
+	free(ns);
 }
 
 int
@@ -274,7 +390,7 @@ main(void)
 	    .hides_usage = true,
 	    .strips_running = true};
 	struct stream *stream = xcalloc(sizeof *stream);
-	struct door door = {.gate = gate_create()};
+	struct door door = {.now_ns = NS_PER_SECOND};
 	struct buf body = {0}, line = {0};
 
 	make_body(&body, "The quick brown fox jumps over the lazy dog. ");
@@ -292,8 +408,10 @@ main(void)
 	report("a key, hashed", check_key, &keeper);
 	report("a key, remembered", check_remembered_key, &keeper);
 	report("ledger_line_write", write_line, &line);
-	door.user = gate_user(door.gate, "bob");
-	report("gate_user_enter and _leave", enter_and_leave, &door);
+	make_door(&door);
+	report("gate_admit, enter, leave, settle, alone", pass_alone, &door);
+	report_crowd(&door);
+	free(door.places);
 	gate_destroy(&door.gate);
 	key_hasher_destroy(&keeper.hasher);
 	key_table_unref(&keeper.keys);

@@ -34,6 +34,8 @@ def line(when, seq=1, writer=WRITERS[0], **members):
         "upstream_model": "deepseek", "paid": False,
         "avoided_usd": "0.000000000000", "client": "curl/8",
         "client_request_id": None, "session": None,
+        "predicted_ttft_ms": None, "prefill": None, "joined_by": None,
+        "fallback_usd": "0.000000000000",
         "attempts": [{"upstream": "spark", "result": "ok"}]}
     first.update(members)
     return {**first, "writer": writer, "seq": seq}

@@ -71,10 +71,10 @@ def config(mock_server, one_server, two_server, dead_port):
         "quick": {"url": one_server.url,
                   "timeouts": {**brief, "first_token": "400ms"}},
         "small": {"url": one_server.url, "timeouts": brief,
-                  "max_inflight": 1},
+                  "max_inflight": 1, "queue": {"size": 0}},
         "two": {"url": two_server.url, "timeouts": brief},
         "cloud": {"url": two_server.url, "timeouts": brief, "paid": True,
-                  "max_inflight": 1},
+                  "max_inflight": 1, "queue": {"size": 0}},
         **{f"dead{i}": {"url": f"http://127.0.0.1:{dead_port}"}
            for i in range(1, 5)}}
     config["prices"] = {"cloud": {"cloud-model": price}}

@@ -3,6 +3,7 @@ on, in either direction."""
 
 import json
 import re
+import time
 
 import pytest
 
@@ -301,6 +302,75 @@ def test_a_proxy_that_is_trusted_says_who_asks(start, mock_server, mock):
             ("192.0.2.1", 403), ("10.0.0.1, nonsense", 403), ("", 403)]:
         reply = gateway.chat(fields=["X-Forwarded-For: " + value])
         assert reply.status == status, value
+
+
+# --- what an answer says of itself -------------------------------------------
+
+TIMING = re.compile(r"gw;dur=(\d+\.\d), queue;dur=(\d+\.\d), "
+                    r"upstream;dur=(\d+\.\d)")
+
+
+def timing(reply):
+    match = TIMING.fullmatch(reply.header("server-timing"))
+    assert match, reply
+    return tuple(map(float, match.groups()))
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+def test_an_answer_tells_where_its_time_went(gateway, stream):
+    begun = time.monotonic()
+    reply = gateway.chat("tokens=2,ttft=300ms", stream=stream)
+    took = (time.monotonic() - begun) * 1000
+    own, queue, upstream = timing(reply)
+    assert queue == 0 and 290 <= upstream <= took
+    assert own + upstream <= took + 1
+    assert own < 250
+
+
+def test_the_wait_for_a_place_is_told(mock_server, start, mock):
+    config = basic_config(mock_server)
+    config["upstreams"]["mock"]["max_inflight"] = 1
+    gateway = start(config)
+    mock.reset()
+    with gateway.connect(["POST"]) as first, gateway.connect(["POST"]) as c:
+        first.send(post(chat_body("tokens=1,ttft=600ms"),
+                        gateway.keys["alice"]))
+        mock.wait_stats(in_flight=1)
+        c.send(post(chat_body("tokens=1"), gateway.keys["bob"]))
+        assert first.reply().status == 200
+        own, queue, upstream = timing(c.reply())
+        assert 200 <= queue <= 1000, (own, queue, upstream)
+        assert own < 250 and upstream < 300, (own, queue, upstream)
+
+
+def test_a_refusal_of_ours_has_no_timing_of_an_upstream(gateway):
+    for reply in (gateway.chat(model="unknown"), gateway.get("/healthz"),
+                  gateway.chat("fault=close_before_head")):
+        assert reply.header("server-timing") is None, reply
+        assert reply.header("x-weir-cost-usd") is None, reply
+
+
+def test_a_short_answer_tells_its_cost(mock_server, start, mock):
+    config = basic_config(mock_server)
+    config["prices"] = {"mock": {"mock-model": [
+        {"input": "1.740001", "output": "3.48"}]}}
+    config["users"]["alice"]["limits"] = {"paid_routes": True}
+    config["models"]["free"] = {"routes": [{"to": "other", "model": "x"}]}
+    config["upstreams"]["other"] = config["upstreams"]["mock"].copy()
+    gateway = start(config)
+    mock.reset()
+    plain = gateway.chat("tokens=30")
+    free = gateway.chat("tokens=30", model="free")
+    stream = gateway.chat("tokens=3", stream=True)
+    long = gateway.chat(f"size={1 << 20}")
+    lines = gateway.lines()
+    assert plain.header("x-weir-cost-usd") == lines[0]["cost_usd"]
+    assert float(lines[0]["cost_usd"]) > 0
+    assert free.header("x-weir-cost-usd") == lines[1]["cost_usd"] == \
+        "0.000000000000"
+    assert stream.header("x-weir-cost-usd") is None
+    assert long.status == 200 and len(long.body) > 1 << 20
+    assert long.header("x-weir-cost-usd") is None, "its head went before"
 
 
 # --- labels ------------------------------------------------------------------

@@ -192,6 +192,22 @@ def test_after_many_wrong_keys_an_address_must_wait_but_not_a_valid_key(
     assert send_from(gateway.port, source, head(key=key)).status == 200
 
 
+def test_wrong_keys_are_counted_once_for_all_threads(gateway):
+    """Each connection is some thread's; together they may be wrong as often
+    as one alone."""
+    source, key = fresh_source(), gateway.keys["alice"]
+    begun, statuses = time.monotonic(), []
+    for _ in range(40):
+        with ConnFrom(gateway.port, source) as c:
+            for _ in range(4):
+                c.send(head(key="sk-weir-wrong"))
+                statuses.append(c.reply().status)
+        assert send_from(gateway.port, source, head(key=key)).status == 200
+    assert set(statuses) == {401, 429}
+    come_back = time.monotonic() - begun  # one a second
+    assert 60 <= statuses.count(401) <= 61 + come_back
+
+
 # --- revoke, rotate, expire --------------------------------------------------
 
 @pytest.fixture

@@ -22,7 +22,7 @@ ALONE = {
     "status", "end", "reasoning_tokens", "audio_tokens", "price_date",
     "ttft_ms", "queue_ms", "bytes_in", "bytes_out", "upstream",
     "upstream_model", "avoided_usd", "client", "client_request_id",
-    "session"}
+    "session", "predicted_ttft_ms", "prefill", "joined_by"}
 ALONE_IN_ATTEMPT = {"upstream", "result"}
 
 

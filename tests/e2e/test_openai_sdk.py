@@ -22,6 +22,7 @@ def config(mock_server):
     config["users"]["counted"] = {
         "models": ["*"], "limits": {"requests_per_minute": 60}}
     config["users"]["alone"] = {"models": ["*"], "limits": {"concurrent": 1}}
+    config["upstreams"]["mock"]["queue"] = {"size": 0}
     config["users"]["stopped"] = {
         "models": ["*"], "limits": {"requests_per_minute": 0}}
     return config

@@ -12,6 +12,11 @@ from dialects import ANTHROPIC, CHAT
 from harness import assert_error, basic_config, wait_until
 from test_keys import id_of
 
+NO_LIMITS = {
+    "requests_per_minute": None, "input_tokens_per_minute": None,
+    "output_tokens_per_minute": None, "tokens_per_day": None,
+    "concurrent": None, "in_flight": 0, "paid_routes": False,
+    "override_until": None, "models": {}}
 KEY_PATHS = ["/v1/key", "/api/v1/key", "/api/v1/auth/key"]
 HOUR, DAY = 3600, 86400
 
@@ -117,13 +122,19 @@ def test_the_key_endpoint_says_what_the_ledger_says(people):
         assert data["byok_" + name] == 0
     assert data["tokens"] == {"today": all_tokens(lines),
                               "month": all_tokens(lines)}
+    tokens = data["limits"]["tokens_today"]
+    assert tokens | {"resets_at": ""} == {
+        "limit": None, "used": all_tokens(lines), "held": 0,
+        "remaining": None, "resets_at": ""}
     assert data | {"tokens": 0} == data | {
         "label": f"alice ({id_of(people.first)})", "user": "alice",
         "limit": None, "limit_reset": None, "limit_remaining": None,
         "include_byok_in_limit": False, "is_free_tier": False,
         "is_provisioning_key": False, "expires_at": None,
         "rate_limit": {"requests": 600, "interval": "1m"},
-        "limits": {"concurrent": 4, "paid_routes": True},
+        "limits": {**NO_LIMITS, "requests_per_minute": 600, "concurrent": 4,
+                   "paid_routes": True, "tokens_today": tokens},
+        "budgets": [],
         "models": ["m", "big"], "tokens": 0}
     for path in KEY_PATHS:
         assert people.key(people.first, path) == data
@@ -141,7 +152,8 @@ def test_each_key_has_its_own_label_and_the_users_numbers(people):
     data = people.key(None)
     assert data["label"] == data["user"] == "skills"
     assert data["rate_limit"]["requests"] == -1
-    assert data["limits"] == {"concurrent": None, "paid_routes": False}
+    assert data["limits"] == {
+        **NO_LIMITS, "tokens_today": data["limits"]["tokens_today"]}
 
 
 def test_the_numbers_outlive_a_restart(people):
@@ -151,6 +163,153 @@ def test_the_numbers_outlive_a_restart(people):
     people.wait_counted(people.first, "alice")
     assert (people.key(people.first), people.page(people.first)) == before
 
+
+# --- limits, and what is left of them ----------------------------------------
+
+def with_limits(mock_server):
+    """A token of `big` costs a tenth of a cent."""
+    config = basic_config(mock_server)
+    config["server"]["timezone"] = "Asia/Kathmandu"  # 5 h 45 min before UTC
+    config["upstreams"]["cloud"] = {"url": mock_server.url,
+                                    "timeouts": {"idle": "50ms"}}
+    config["prices"] = {"cloud": {"big": [{"input": "0", "output": "1000"}]}}
+    config["models"] |= {
+        "big": {"routes": [{"to": "cloud", "model": "big"}]},
+        "foreign": config["models"]["m"]}
+    config["cloud_fallback"] = {"usd": 9, "per": "day"}
+    config["users"] |= {"carol": {
+        "models": ["m", "big"], "budget": [
+            {"usd": "0.5", "per": "day"}, {"usd": 4, "per": "month"}],
+        "cloud_fallback": {"usd": "0.25", "per": "week"},
+        "limits": {"requests_per_minute": 90, "tokens_per_day": 5000,
+                   "concurrent": 3, "paid_routes": True, "models": {
+                       "m": {"tokens_per_day": 700}}}}}
+    return config
+
+
+@pytest.fixture
+def limited(start, mock_server, mock):
+    gateway = start(with_limits(mock_server))
+    mock.reset()
+    return gateway
+
+
+def told(gateway, key=None):
+    reply = gateway.get("/v1/key", key or gateway.keys["carol"])
+    assert reply.status == 200, reply
+    return json.loads(reply.body, parse_float=Decimal)["data"]
+
+
+def budget(data, **names):
+    found = [b for b in data["budgets"]
+             if all(b[k] == v for k, v in names.items())]
+    assert len(found) == 1, (names, data["budgets"])
+    return found[0]
+
+
+def dollars(b):
+    return tuple(Decimal(b[k + "usd"])
+                 for k in ("", "used_", "held_", "remaining_"))
+
+
+def ask(gateway, model, tokens, key=None, directives="", **members):
+    return CHAT.request(key or gateway.keys["carol"],
+                        f"tokens={tokens}{directives}", model=model,
+                        **{"max_tokens": tokens, **members})
+
+
+def test_budgets_tell_what_is_used_held_and_left(limited, mock):
+    assert limited.send(ask(limited, "big", 100)).status == 200
+    conn = limited.connect(["POST"])
+    conn.send(ask(limited, "big", 50, directives=",pause=0"))
+    mock.wait_stats(held=1)
+    data = told(limited)
+    cents = Decimal("0.1"), Decimal("0.05")
+    assert dollars(budget(data, per="day", kind="budget")) == \
+        (Decimal("0.5"), *cents, Decimal("0.35"))
+    assert dollars(budget(data, per="month")) == \
+        (4, *cents, Decimal("3.85"))
+    assert dollars(budget(data, kind="cloud_fallback")) == \
+        (Decimal("0.25"), 0, 0, Decimal("0.25"))
+    assert len(data["budgets"]) == 3, "what all may is nobody's own"
+    assert all(b["key"] is b["model"] is None for b in data["budgets"])
+    assert (data["limit"], data["limit_reset"], data["limit_remaining"]) == \
+        (Decimal("0.5"), "daily", Decimal("0.35"))
+    limits = data["limits"]
+    assert (limits["concurrent"], limits["in_flight"]) == (3, 1)
+    tokens = limits["tokens_today"]
+    assert tokens["limit"] == limits["tokens_per_day"] == 5000
+    assert tokens["used"] >= 100 and tokens["held"] >= 50
+    assert tokens["remaining"] == 5000 - tokens["used"] - tokens["held"]
+    mock.control("go", b"")
+    assert conn.reply().status == 200
+    conn.close()
+    data = told(limited)
+    assert dollars(budget(data, per="day"))[1:3] == (Decimal("0.15"), 0)
+    assert data["limits"]["in_flight"] == 0
+    assert data["limits"]["tokens_today"]["held"] == 0
+
+
+def test_periods_end_by_the_gateways_clock(limited):
+    """Midnight in Nepal is at a quarter past six in the evening."""
+    data = told(limited)
+    day = budget(data, per="day")["resets_at"]
+    assert day.endswith("T18:15:00Z")
+    assert data["limits"]["tokens_today"]["resets_at"] == day
+    ends = seconds_of({"ts": day})
+    assert 0 < ends - time.time() <= DAY
+    week = seconds_of({"ts": budget(data, per="week")["resets_at"]})
+    assert time.gmtime(week + 6 * HOUR).tm_wday == 0, "a Monday, there"
+    month = seconds_of({"ts": budget(data, per="month")["resets_at"]})
+    assert time.gmtime(month + 6 * HOUR).tm_mday == 1
+
+
+def test_a_models_own_limits_stand_beside_the_users(limited):
+    assert limited.send(ask(limited, "m", 100)).status == 200
+    at, = told(limited)["limits"]["models"].items()
+    assert at[0] == "m" and at[1]["tokens_per_day"] == 700
+    tokens = at[1]["tokens_today"]
+    assert tokens["limit"] == 700 and 100 <= tokens["used"] < 200
+    assert tokens["remaining"] == 700 - tokens["used"]
+    only_big = limited.issue("carol", "--models", "big")
+    assert told(limited, only_big)["limits"]["models"] == {}
+
+
+def test_a_key_is_told_the_tighter_of_its_own_and_the_users(limited):
+    tight = limited.issue(
+        "carol", "--limit", "tokens_per_day=300", "--limit", "budget=1/week",
+        "--limit", "concurrent=9", "--limit", "requests_per_minute=7",
+        "--limit", "budget=0.05/month", "--limit", "paid_routes=false")
+    data, users = told(limited, tight), told(limited)
+    assert data["rate_limit"]["requests"] == 7
+    limits = data["limits"]
+    assert (limits["requests_per_minute"], limits["tokens_per_day"],
+            limits["concurrent"], limits["paid_routes"]) == (7, 300, 3, False)
+    assert limits["tokens_today"]["remaining"] == 300
+    assert (data["limit"], data["limit_reset"]) == \
+        (Decimal("0.05"), "monthly")
+    assert dollars(budget(data, key=id_of(tight), per="week"))[0] == 1
+    assert budget(data, key=None, per="day") in users["budgets"]
+    assert users["rate_limit"]["requests"] == 90
+    assert users["limits"]["paid_routes"] and len(users["budgets"]) == 3
+    assert limited.send(ask(limited, "m", 10, tight)).status == 200
+    used = told(limited, tight)["limits"]["tokens_today"]["used"]
+    assert 10 < used < 100
+
+
+def test_an_override_is_told_with_its_end(limited):
+    limited.command("user", "limits", "carol", "--set", "budget=2/day",
+                    "--set", "concurrent=unlimited", "--for", "2h")
+    data = wait_until(lambda: (d := told(limited))["limits"][
+        "override_until"] and d)
+    assert data["limit"] == 2 and data["limits"]["concurrent"] is None
+    until = seconds_of({"ts": data["limits"]["override_until"]})
+    assert abs(until - time.time() - 2 * HOUR) < 60
+    limited.command("user", "limits", "carol", "--clear")
+    wait_until(lambda: told(limited)["limit"] == Decimal("0.5"))
+
+
+# --- history -----------------------------------------------------------------
 
 GROUPS = {"model": "model", "api_key_id": "key", "user_id": "user",
           "upstream": "upstream"}

@@ -22,6 +22,7 @@ def config(mock_server):
     config = basic_config(mock_server)
     config["server"]["timeouts"] = {
         "head": "1s", "body": "1s", "stall": "1s", "idle": "1s"}
+    config["upstreams"]["mock"]["queue"] = {"size": 0}
     config["users"]["twice"] = {
         "models": ["*"], "limits": {"concurrent": 2}}
     return config
@@ -109,6 +110,79 @@ def test_a_body_that_never_comes_has_the_deadline_too(gateway, mock):
         assert_error(c.reply(LATE), "408 request_timeout")
         c.read_to_end()
     mock.assert_untouched()
+
+
+def send_at(rate, connections, seconds):
+    """Sends a body on each, so many bytes a second, until it is answered."""
+    begun = time.monotonic()
+    sent = 0
+    while time.monotonic() < begun + seconds:
+        due = int((time.monotonic() - begun) * rate)
+        for c in connections:
+            if not c.reader.replies and c.end is None:
+                c.unsent += b"x" * (due - sent)
+                c.turn(time.monotonic() + 0.01)
+        sent = due
+        if all(c.reader.replies for c in connections):
+            break
+        time.sleep(0.05)  # this is how slow they are
+    return time.monotonic() - begun
+
+
+def test_a_body_slower_than_the_least_rate_is_not_waited_for(
+        config, start, mock):
+    """1 KiB a second, over spans of 10 s; the time for all of it is far."""
+    config = {**config, "server": {**config["server"], "timeouts": {
+        "body": "60s"}}}
+    gateway = start(config)
+    mock.reset()
+
+    def begin(framing):
+        c = gateway.connect(["POST"])
+        c.send(head("POST", "/v1/chat/completions", gateway.keys["alice"],
+                    [framing]))
+        return c
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(begin(f)) for f in (
+            "Content-Length: 100000", "Content-Length: 9000")]
+        coded = stack.enter_context(begin("Transfer-Encoding: chunked"))
+        coded.unsent = b"%x\r\n" % 100000
+        took = send_at(500, [*slow, coded], 9.5)
+        assert took >= 9.5, "nobody is judged before the span is over"
+        begun = time.monotonic()
+        for c in (*slow, coded):
+            reply = c.reply(LATE)
+            assert_error(reply, "408 request_timeout", gateway)
+            assert reply.closes
+            c.read_to_end()
+        assert time.monotonic() - begun < 4
+        gateway.assert_serves()
+    lines = gateway.lines()
+    assert [x["end"] for x in lines].count("body_timeout") == 3
+    mock.wait_stats(in_flight=0)
+
+
+def test_a_body_just_above_the_least_rate_gets_its_answer(
+        config, start, mock):
+    """Over one span, and into the next one."""
+    config = {**config, "server": {**config["server"], "timeouts": {
+        "body": "60s"}}}
+    gateway = start(config)
+    mock.reset()
+    body = post(chat_body("tokens=1", padding="x" * 26000)).partition(
+        b"\r\n\r\n")[2]
+    begun, sent = time.monotonic(), 0
+    with gateway.connect(["POST"]) as c:
+        c.send(head("POST", "/v1/chat/completions", gateway.keys["alice"],
+                    [f"Content-Length: {len(body)}"]))
+        while sent < len(body):
+            due = int((time.monotonic() - begun) * 2000)
+            c.unsent += body[sent:due]
+            sent = due
+            c.turn(time.monotonic() + 0.01)
+            time.sleep(0.05)  # this is how slow it is
+        assert c.reply().status == 200
+    assert time.monotonic() - begun > 12
 
 
 def test_a_stranger_is_refused_before_the_body(gateway, mock):

@@ -18,7 +18,9 @@ cmake --build --preset fuzz --parallel "$(nproc)"
 # What a target's corpus begins with.
 seeds_of() {
 	case $1 in
-	sse | tap | usage | json_scan) echo tests/data/wire/*.txt ;;
+	sse | tap | usage | json_scan | responses_splice)
+		echo tests/data/wire/*.txt
+		;;
 	ledger_line | ledger_view) echo tests/data/ledger/*.json ;;
 	config | price_edit) echo conf/*.yaml ;;
 	price_map) echo tests/data/prices/*.json ;;

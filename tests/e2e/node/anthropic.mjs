@@ -15,8 +15,12 @@ await show({
   message: ask,
   stream: async (args) => collect(await ask(args, {stream: true})),
   // The SDK's own putting together of a stream.
-  finalMessage: (args) => client.messages.stream(
-    {model: 'm', max_tokens: 16, messages, ...args}).finalMessage(),
+  finalMessage: ({options, ...args}) => client.messages.stream(
+    {model: 'm', max_tokens: 16, messages, ...args}, options).finalMessage(),
+  // The timeout is the client's, and not this request's.
+  patientMessage: async ({timeout}) => collect(
+    await client.withOptions({timeout}).messages.create(
+      {model: 'm', max_tokens: 16, messages, stream: true})),
   leave: async ({after, ...args}) =>
     leave(await ask(args, {stream: true}), after),
   countTokens: (args) =>

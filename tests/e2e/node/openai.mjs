@@ -25,8 +25,20 @@ await show({
   model: ({id}) => client.models.retrieve(id),
   response: (args) =>
     client.responses.create({model: 'm', input: 'Rivers', ...args}),
-  streamedResponse: async (args) => collect(await client.responses.create(
-    {model: 'm', input: 'Rivers', stream: true, ...args})),
+  streamedCompletion: async (args) => collect(await client.completions.create(
+    {model: 'm', prompt: 'Rivers', stream: true, ...args})),
+  // The SDK's own putting together of a stream.
+  finalChat: ({options, ...args}) => client.chat.completions.stream(
+    {model: 'm', messages, ...args}, options).finalChatCompletion(),
+  finalResponse: ({options, ...args}) => client.responses.stream(
+    {model: 'm', input: 'Rivers', ...args}, options).finalResponse(),
+  streamedResponse: async ({options, ...args}) =>
+    collect(await client.responses.create(
+      {model: 'm', input: 'Rivers', stream: true, ...args}, options)),
+  // The timeout is the client's, and not this request's.
+  patientChat: async ({timeout}) => collect(
+    await client.withOptions({timeout}).chat.completions.create(
+      {model: 'm', messages, stream: true})),
   // With the headers, which hold what is left of the limit.
   headers: async (args) => {
     const {response} = await ask(args).withResponse();
