@@ -385,3 +385,24 @@ def test_an_error_after_the_head_is_one_for_the_program(gateway, dialect):
     assert seen["error"]["name"] == "APIError", seen
     assert seen["error"].get("status") is None, "it was in the stream"
     assert "hurried" in json.dumps(seen["error"])
+
+
+def test_a_response_that_began_with_our_id_can_be_gone_on_from(gateway, mock):
+    """The client names it by the id that it was told; its server by its own."""
+    reply = stream(gateway, RESPONSES, "tokens=3,ttft=600ms",
+                   model="free").reply()
+    assert_is_one_stream(RESPONSES, reply.body)
+    ours = events(reply.body)[-1]["response"]["id"]
+    again = gateway.send(RESPONSES.request(
+        gateway.keys["alice"], "tokens=1", model="free",
+        previous_response_id=ours))
+    assert again.status == 200
+    theirs = json.loads(mock.requests()[-1]["body"])["previous_response_id"]
+    assert theirs != ours and theirs.startswith("resp")
+    # Nobody else's, and what is not known, goes on as it is.
+    for user, name in ("bob", ours), ("alice", "resp_unknown"):
+        assert gateway.send(RESPONSES.request(
+            gateway.keys[user], "tokens=1", model="free",
+            previous_response_id=name)).status == 200
+        body = json.loads(mock.requests()[-1]["body"])
+        assert body["previous_response_id"] == name
