@@ -50,14 +50,23 @@ teach_ratio(struct ratio *r, uint64_t bytes, int64_t tokens)
 	if (!is_ratio(bytes, tokens))
 		return;
 	sample = within(bytes * MICRO / weight);
+	/* One odd answer does not move what many have said. */
+	if (r->samples >= RATIO_SAMPLES_TRUSTED) {
+		if (sample > 2 * (uint64_t)r->microbytes)
+			sample = 2 * (uint64_t)r->microbytes;
+		if (sample < r->microbytes / 2)
+			sample = r->microbytes / 2;
+		if (weight > r->tokens / 4)
+			weight = r->tokens / 4 + 1;
+	}
 	if (r->samples < RATIO_SAMPLES_REMEMBERED)
 		r->samples++;
 	else
 		r->tokens -= r->tokens / RATIO_SAMPLES_REMEMBERED;
+	r->microbytes =
+	    (uint32_t)((r->microbytes * (uint64_t)r->tokens + sample * weight) /
+		(r->tokens + weight));
 	weight += r->tokens;
-	r->microbytes = (uint32_t)((r->microbytes * (uint64_t)r->tokens +
-				       sample * (uint64_t)tokens) /
-	    weight);
 	r->tokens = weight > UINT32_MAX ? UINT32_MAX : (uint32_t)weight;
 }
 

@@ -20,6 +20,7 @@
 
 /* A new sample weighs this much, once there are as many. */
 #define RATIO_SAMPLES_REMEMBERED 32
+#define RATIO_SAMPLES_TRUSTED 8 /* from so many on an odd one is bounded */
 
 struct ratio {
 	uint32_t microbytes; /* a token; 0: nothing is known */

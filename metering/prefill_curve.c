@@ -93,6 +93,18 @@ point_of(const struct group *g)
 	return point;
 }
 
+static uint32_t
+largest_of(const struct prefill_curve *p)
+{
+	uint32_t largest = 0;
+
+	for (size_t i = 0; i < PREFILL_CLASSES; i++)
+		for (size_t k = 0; k < PREFILL_SAMPLES; k++)
+			if (p->samples[i][k].tokens > largest)
+				largest = p->samples[i][k].tokens;
+	return largest;
+}
+
 static void
 take_class(struct group *g, const struct prefill_sample *class)
 {
@@ -175,6 +187,7 @@ make_ready(struct prefill_curve *p)
 	make_points(p);
 	make_rising(p);
 	p->ms_a_token = slope_at_end(p);
+	p->largest = largest_of(p);
 	p->is_old = false;
 	return true;
 }
@@ -213,7 +226,7 @@ prefill_curve_predict(struct prefill_curve *p, uint64_t tokens, uint64_t *ms)
 {
 	double predicted;
 
-	if (!make_ready(p))
+	if (!make_ready(p) || tokens > (uint64_t)p->largest * PREFILL_REACH)
 		return false;
 	predicted = curve_at(p, (double)tokens);
 	*ms = predicted < 1 ? 1

@@ -7,7 +7,9 @@
  * follows servers that read long prompts at another rate, and what took long
  * for other reasons does not move it.  It never falls: a long prompt that took
  * less shows that a shorter one does not take more.  Beyond the last point it
- * goes on with the rate of the largest classes.
+ * goes on with the rate of the largest classes, but not far: what is much
+ * larger than all that was seen is not predicted, because what a server needs
+ * for any prompt at all would be taken for its rate.
  *
  * A plain value: {0} has learned nothing.
  */
@@ -19,6 +21,7 @@
 
 #include "base/attr.h"
 
+#define PREFILL_REACH 8    /* times the largest prompts seen */
 #define PREFILL_CLASSES 18 /* below 64 tokens, ..., from 2^22 on */
 #define PREFILL_SAMPLES 9  /* kept of each */
 #define PREFILL_SAMPLES_MOST (PREFILL_CLASSES * PREFILL_SAMPLES)
@@ -45,6 +48,7 @@ struct prefill_curve {
 		uint32_t samples;
 	} points[PREFILL_CLASSES];
 	double ms_a_token; /* beyond the last point */
+	uint32_t largest;  /* tokens of a sample */
 };
 
 /* Learns that the first token came `ms` after the request, for which so many

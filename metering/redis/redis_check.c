@@ -178,7 +178,7 @@ on_key(void *arg, struct slice key, struct redis_problem *p)
 	struct check *c = arg;
 	struct redis_args a = {0};
 	struct redis_reply *hash;
-	struct slice rest;
+	struct slice rest = {0};
 	int64_t hour_ms;
 
 	if (!split_key(key, &rest, &hour_ms)) {

@@ -23,7 +23,8 @@
 #include "base/banned.h"
 
 #define FOLLOWER_NICENESS 10
-#define LOOK_MS 100 /* how often new lines are looked for */
+#define LOOK_MS 100                     /* how often new lines are looked for */
+#define LAST_LINES_NS (250 * NS_PER_MS) /* how long the end waits for them */
 #define BEAT_SECONDS 1
 
 #define BACK_OFF_FIRST_MS 100u
@@ -382,38 +383,6 @@ run(void *arg)
 
 /* --- its life ------------------------------------------------------------ */
 
-static char *
-copy(const char *s)
-{
-	return s == NULL ? NULL : xstrdup(s);
-}
-
-static void
-copy_options(struct redis_options *to, const struct redis_options *from)
-{
-	*to = *from;
-	to->path = copy(from->path);
-	to->host = copy(from->host);
-	to->ca_file = copy(from->ca_file);
-	to->username = copy(from->username);
-	to->password = copy(from->password);
-	to->prefix = copy(from->prefix);
-	to->name = copy(from->name);
-}
-
-static void
-release_options(struct redis_options *o)
-{
-	free((char *)o->path);
-	free((char *)o->host);
-	free((char *)o->ca_file);
-	free((char *)o->username);
-	if (o->password != NULL)
-		secret_free((char *)o->password, strlen(o->password));
-	free((char *)o->prefix);
-	free((char *)o->name);
-}
-
 static void
 release(struct redis_follower *f)
 {
@@ -424,7 +393,7 @@ release(struct redis_follower *f)
 		close(f->stop_fd);
 	if (f->beat_fd >= 0)
 		close(f->beat_fd);
-	release_options(&f->redis);
+	redis_options_release(&f->redis);
 	pthread_mutex_destroy(&f->lock);
 	free(f->ledger_path);
 	free(f->peers_path);
@@ -472,7 +441,7 @@ redis_follower_start(const struct redis_follower_options *o, struct fault *why)
 {
 	struct redis_follower *f = xcalloc(sizeof *f);
 
-	copy_options(&f->redis, o->redis);
+	redis_options_copy(&f->redis, o->redis);
 	f->ledger_path = xstrdup(o->ledger_path);
 	f->peers_path = xstrdup(o->peers_path);
 	snprintf(f->writer, sizeof f->writer, "%s", o->writer);
@@ -534,6 +503,19 @@ redis_follower_status(
 	out->last_seq = atomic_load(&f->last_seq);
 }
 
+/* The last lines, so that what others may spend does not wait for our next
+ * start; unless Redis is away, or slow. */
+static void
+wait_for_last_lines(const struct redis_follower *f)
+{
+	uint64_t until_ns = clock_mono_ns() + LAST_LINES_NS;
+
+	while (atomic_load(&f->trouble) == REDIS_NONE &&
+	    atomic_load(&f->last_seq) < f->safe_seq(f->arg) &&
+	    clock_mono_ns() < until_ns)
+		poll(NULL, 0, 1);
+}
+
 void
 redis_follower_stop(struct redis_follower **fp)
 {
@@ -544,6 +526,7 @@ redis_follower_stop(struct redis_follower **fp)
 	*fp = NULL;
 	if (f == NULL)
 		return;
+	wait_for_last_lines(f);
 	written = write(f->stop_fd, &one, sizeof one);
 	(void)written; /* an eventfd at 0 takes it */
 	pthread_join(f->thread, NULL);

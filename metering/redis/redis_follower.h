@@ -70,6 +70,7 @@ bool redis_follower_has_counted(
 void redis_follower_status(
     const struct redis_follower *f, struct redis_follower_status *out);
 
-/* Ends the thread within 300 ms, frees *fp and sets it to NULL.  *fp may be
- * NULL. */
+/* Waits at most 250 ms until all lines that are safe are counted, if Redis
+ * answers.  Then ends the thread within 300 ms, frees *fp and sets it to NULL.
+ * *fp may be NULL. */
 void redis_follower_stop(struct redis_follower **fp);

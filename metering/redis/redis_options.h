@@ -19,3 +19,8 @@ struct redis_options {
 	const char *prefix;   /* without its braces */
 	const char *name;     /* of this gateway; NULL: the machine's */
 };
+
+/* A copy whose texts are its own, until redis_options_release(). */
+void redis_options_copy(
+    struct redis_options *to, const struct redis_options *from);
+void redis_options_release(struct redis_options *o);
