@@ -1,5 +1,8 @@
 #include "proxy/body_scan.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "base/json_scan.h"
 
 #include "base/banned.h"
@@ -7,6 +10,7 @@
 /* Strings from this length on are looked at wherever they stand: an image as a
  * data: URL is no prompt text. */
 #define LONG_STRING_BYTES 1024
+#define COUNT_TEXT_BYTES 64 /* that a count is read from */
 
 /* Members whose value means something here. */
 enum member { M_OTHER, M_MODEL, M_STREAM, M_STREAM_OPTIONS, M_MAX_TOKENS, M_N };
@@ -128,15 +132,28 @@ take_model(struct scan *s, const struct json_token *t)
 	return true;
 }
 
-/* A whole positive number below 2^31, or 0: anything else was not given. */
+/* A positive number in any form that a lenient server may take for one (100,
+ * 1e2, 100.0, "100"), rounded up and INT32_MAX at most; or 0: anything else was
+ * not given.  What is reserved must not be less than what may be served. */
 static uint64_t
 count_of(const struct json_token *t)
 {
+	char text[COUNT_TEXT_BYTES], *end;
 	uint64_t v;
+	double d;
 
-	if (t->kind != JSON_NUMBER || !text_to_u64(t->text, INT32_MAX, &v))
+	if (t->kind != JSON_NUMBER && t->kind != JSON_STRING)
 		return 0;
-	return v;
+	if (text_to_u64(t->text, INT32_MAX, &v))
+		return v;
+	snprintf(text, sizeof text, "%.*s", (int)t->text.len, t->text.p);
+	d = strtod(text, &end);
+	if (end == text || (*end != '\0' && *end != ' ') || !(d > 0))
+		return 0;
+	if (d >= INT32_MAX)
+		return INT32_MAX;
+	v = (uint64_t)d;
+	return (double)v < d ? v + 1 : v;
 }
 
 static bool

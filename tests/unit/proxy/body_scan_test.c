@@ -252,14 +252,20 @@ the_largest_of_the_limits_counts(void **state)
 	    9);
 	assert_int_equal(
 	    scan("{\"max_tokens\":2147483647}").max_tokens, INT32_MAX);
-	assert_int_equal(scan("{\"max_tokens\":2147483648}").max_tokens, 0);
+	assert_int_equal(
+	    scan("{\"max_tokens\":2147483648}").max_tokens, INT32_MAX);
+	assert_int_equal(scan("{\"max_tokens\":1e30}").max_tokens, INT32_MAX);
+	assert_int_equal(scan("{\"max_tokens\":2.5}").max_tokens, 3);
+	assert_int_equal(scan("{\"max_tokens\":\"1e2\"}").max_tokens, 100);
+	assert_int_equal(scan("{\"max_tokens\":\"many\"}").max_tokens, 0);
+	assert_int_equal(scan("{\"n\":50.0}").n, 50);
 	assert_int_equal(scan("{\"max_tokens\":-1}").max_tokens, 0);
-	assert_int_equal(scan("{\"max_tokens\":1e3}").max_tokens, 0);
-	assert_int_equal(scan("{\"max_tokens\":\"9\"}").max_tokens, 0);
+	assert_int_equal(scan("{\"max_tokens\":1e3}").max_tokens, 1000);
+	assert_int_equal(scan("{\"max_tokens\":\"9\"}").max_tokens, 9);
 	assert_int_equal(scan("{\"max_tokens\":null}").max_tokens, 0);
 	assert_int_equal(scan("{\"n\":3,\"best_of\":8}").n, 8);
 	assert_int_equal(scan("{\"n\":0}").n, 1);
-	assert_int_equal(scan("{\"n\":2.5}").n, 1);
+	assert_int_equal(scan("{\"n\":2.5}").n, 3);
 }
 
 /* A body with one string of `len` bytes that begins with `start_of_text`. */
