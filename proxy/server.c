@@ -16,69 +16,37 @@
 
 #include "auth/key_file.h"
 #include "auth/key_table.h"
-#include "auth/override_table.h"
 #include "auth/throttle.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "metering/learned.h"
-#include "metering/ledger/ledger_segments.h"
 #include "metering/prefix.h"
 #include "metering/redis/redis_follower.h"
-#include "metering/redis/redis_peers.h"
-#include "metering/redis/redis_store.h"
 #include "metering/reports/rollup_keeper.h"
-#include "proxy/admin.h"
 #include "proxy/admin_socket.h"
+#include "proxy/admin.h"
 #include "proxy/kept.h"
-#include "proxy/listener.h"
 #include "proxy/move.h"
 #include "proxy/notify.h"
 #include "proxy/resolver.h"
 #include "proxy/response_ids.h"
 #include "proxy/tailnet.h"
+#include "proxy/server_inner.h"
 #include "proxy/worker.h"
 
 #include "base/banned.h"
 
 /* For the ledger, upstreams, files, and the admin socket. */
 #define RESERVED_DESCRIPTORS (64 + ADMIN_CONNECTIONS_MOST)
-#define LISTEN_MOST 64
 #define FIRST_LOOKUP_MS 1000
-#define CATCH_UP_LOOK_MS 1
-#define CATCH_UP_WAIT_MS 100
-#define CLOCK_ERROR_MOST_MS INT64_C(315360000000) /* ten years */
 #define PREFIXES_MOST_BYTES ((size_t)16 << 20)
 #define THROTTLE_ADDRESSES 16384
 #define THROTTLE_A_MINUTE 60 /* wrong keys of one address */
 #define TICK_MS 500          /* what time alone changes at the gate */
 #define STOP_TICK_MS 20
 #define SAVE_MS 60000 /* how often what was learned is written */
-
-struct server {
-	struct gateway gateway;
-	const struct server_options *options; /* borrowed */
-	struct snapshot *snapshot;            /* owned, like what follows */
-	struct key_table *keys;
-	struct worker **workers;
-	unsigned worker_count;
-	/* The admin socket has a worker of its own, and of the counts of
-	 * connections, so that it can disturb nobody. */
-	struct gateway admin_gateway;
-	struct worker *admin; /* owned; NULL: there is no such socket */
-	struct listen_address admin_address;
-	struct listen_address listen[LISTEN_MOST];
-	size_t listen_count;
-	int lock_fd; /* flock on state_dir/lock */
-	int signal_fd;
-	int inotify_fd;
-	struct override_table *overrides;
-	int64_t overrides_change_ms; /* wall: when the next of them ends */
-	uint64_t stop_at_ns; /* 0: not stopping; then when streams are cut */
-	uint64_t save_at_ns; /* when to write what was learned */
-	bool is_cut;
-};
 
 /* Large bodies come and go: without this the heap is given back and fetched
  * again with each, which was half of their cost. */
@@ -206,8 +174,8 @@ watch_files(struct server *s, const char *state_dir, struct fault *why)
 	return true;
 }
 
-static uint32_t
-workers_wanted(const struct config *c)
+uint32_t
+server_workers_wanted(const struct config *c)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
@@ -219,7 +187,7 @@ workers_wanted(const struct config *c)
 static bool
 start_workers(struct server *s, struct fault *why)
 {
-	uint32_t want = workers_wanted(s->snapshot->config);
+	uint32_t want = server_workers_wanted(s->snapshot->config);
 
 	s->workers = xcalloc_array(want, sizeof(struct worker *));
 	s->gateway.workers = s->workers;
@@ -237,53 +205,6 @@ start_workers(struct server *s, struct fault *why)
 		__atomic_store_n(&s->gateway.worker_count, s->worker_count,
 		    __ATOMIC_RELEASE);
 	}
-	return true;
-}
-
-/* Whether nobody has said where the socket is to be. */
-static bool
-is_default_admin(const struct config *c)
-{
-	char *path = xasprintf("unix:%s/admin.sock", c->server.state_dir);
-	bool is_default = strcmp(path, c->server.admin) == 0;
-
-	free(path);
-	return is_default;
-}
-
-static bool
-open_admin(struct server *s, struct fault *why)
-{
-	struct gateway *g = &s->admin_gateway;
-	struct worker *w;
-
-	*g = s->gateway;
-	g->is_admin = true;
-	g->workers = &s->admin;
-	g->worker_count = 0;
-	g->max_connections = ADMIN_CONNECTIONS_MOST;
-	if (!admin_socket_address(
-		s->snapshot->config->server.admin, &s->admin_address, why) ||
-	    (w = worker_create(g, 0, s->snapshot, s->keys, &s->admin_address, 1,
-		 why)) == NULL)
-		return false;
-	if (!worker_start(w, why)) {
-		worker_destroy(&w);
-		return false;
-	}
-	s->admin = w;
-	return true;
-}
-
-/* Where nobody asked for it, the gateway goes without it. */
-static bool
-start_admin(struct server *s, struct fault *why)
-{
-	if (open_admin(s, why))
-		return true;
-	if (!is_default_admin(s->snapshot->config))
-		return false;
-	log_warning("%s; commands will not see what is live", why->text);
 	return true;
 }
 
@@ -343,260 +264,6 @@ tell_ready(struct server *s)
 		free(urls[i]);
 }
 
-/* Later starts sort behind earlier ones, also after a clock was set back. */
-static bool
-name_writer(
-    const char *ledger_path, char writer[ULID_CHARS + 1], struct fault *why)
-{
-	struct segments *all = segments_list(ledger_path, why);
-	int64_t now = clock_wall_ms(), last = -1;
-	struct ulid_source ids;
-
-	if (all == NULL)
-		return false;
-	for (size_t i = 0; i < segments_count(all); i++) {
-		int64_t at = ulid_time(segments_at(all, i)->id.writer);
-
-		if (at > last && at < now + CLOCK_ERROR_MOST_MS)
-			last = at;
-	}
-	segments_destroy(&all);
-	if (!ulid_source_init(&ids, why))
-		return false;
-	if (last >= now)
-		log_warning("the clock was set back since the last start: the "
-			    "ledger has lines of a later time");
-	ulid_make(&ids, last >= now ? last + 1 : now, writer);
-	return true;
-}
-
-/* Answers wait for their lines on all workers. */
-static void
-on_safe(void *arg)
-{
-	struct gateway *g = arg;
-	uint32_t count = __atomic_load_n(&g->worker_count, __ATOMIC_ACQUIRE);
-
-	for (uint32_t i = 0; i < count; i++)
-		worker_post(g->workers[i], MAIL_SAFE, NULL, NULL);
-}
-
-static uint64_t
-safe_seq(void *arg)
-{
-	return ledger_safe_seq(arg);
-}
-
-static struct ledger_rotation
-rotation_of(const struct config *c)
-{
-	return (struct ledger_rotation){
-	    .bytes = c->ledger.rotate_bytes,
-	    .is_daily = c->ledger.rotates_daily,
-	    .compresses = c->ledger.compresses,
-	};
-}
-
-static bool
-start_redis(struct gateway *g, const struct config *config, struct fault *why)
-{
-	char *peers;
-
-	if (!config->has_redis)
-		return true;
-	g->name = redis_own_name(&config->redis);
-	peers = xasprintf("%s/" REDIS_PEERS_FILE, config->server.state_dir);
-	g->redis = redis_follower_start(
-	    &(struct redis_follower_options){
-		.redis = &config->redis,
-		.ledger_path = config->ledger.path,
-		.peers_path = peers,
-		.writer = ledger_writer(g->ledger),
-		.safe_seq = safe_seq,
-		.arg = g->ledger,
-		.workers = config->limits_shared ? workers_wanted(config) : 0,
-	    },
-	    why);
-	free(peers);
-	return g->redis != NULL;
-}
-
-/* The ledger, and what follows it or learns from what goes there. */
-static bool
-start_metering(struct server *s, const struct config *config,
-    const char *writer, struct fault *why)
-{
-	struct gateway *g = &s->gateway;
-	const char *state_dir = config->server.state_dir;
-	char *scoreboard = xasprintf("%s/scoreboard", state_dir);
-	char *learned = xasprintf("%s/" LEARNED_FILE_NAME, state_dir);
-
-	g->learned = learned_open(learned, why);
-	if (why->text[0] != '\0')
-		log_warning("%s", why->text);
-	g->ledger = ledger_open(
-	    &(struct ledger_options){
-		.path = config->ledger.path,
-		.scoreboard = scoreboard,
-		.writer = writer,
-		.fsync = config->ledger.fsync,
-		.rotation = rotation_of(config),
-		.on_safe = config->ledger.fsync == LEDGER_FSYNC_ALWAYS ? on_safe
-								       : NULL,
-		.arg = g,
-	    },
-	    why);
-	free(scoreboard);
-	free(learned);
-	if (g->ledger == NULL)
-		return false;
-	g->rollups = rollup_keeper_start(
-	    &(struct rollup_keeper_options){
-		.state_dir = state_dir,
-		.ledger_path = config->ledger.path,
-		.writer = ledger_writer(g->ledger),
-		.safe_seq = safe_seq,
-		.arg = g->ledger,
-	    },
-	    why);
-	return g->rollups != NULL && start_redis(g, config, why);
-}
-
-/* What was learned is kept, but a disk that takes nothing is the ledger's
- * worry. */
-static void
-save_learned(struct server *s)
-{
-	struct fault why;
-
-	if (!learned_save(s->gateway.learned, &why))
-		log_warning("%s", why.text);
-}
-
-/* --- what the ledger knows of limits ------------------------------------- */
-
-/* Of one account, since a moment. */
-static void
-sum_since(struct server *s, const struct rollup_filter *who, int64_t since_ms,
-    struct rollup_sums *out)
-{
-	struct rollup_filter f = *who;
-
-	f.since_ms = since_ms;
-	f.until_ms = INT64_MAX;
-	rollup_keeper_sum(s->gateway.rollups, &f, out);
-}
-
-static int64_t
-capped(__int128 n)
-{
-	return n > INT64_MAX ? INT64_MAX : (int64_t)n;
-}
-
-static void
-sum_account(void *arg, enum subject subject, const char *name,
-    const char *model, struct gate_sums *out)
-{
-	struct server *s = arg;
-	struct rollup_filter who = {0};
-	struct rollup_sums sums;
-	int64_t now = clock_wall_ms();
-
-	switch (subject) {
-	case SUBJECT_USER_AT_MODEL:
-		who.only[ROLLUP_MODEL] = model;
-		who.only[ROLLUP_USER] = name;
-		break;
-	case SUBJECT_USER:
-		who.only[ROLLUP_USER] = name;
-		break;
-	case SUBJECT_KEY:
-		who.only[ROLLUP_KEY] = name;
-		break;
-	case SUBJECT_EVERYONE:
-		break;
-	}
-	sum_since(s, &who, calendar_span(PERIOD_DAY, now).begin_ms, &sums);
-	out->day_tokens = (int64_t)(sums.input_tokens + sums.output_tokens);
-	for (unsigned p = 0; p < PERIOD_COUNT; p++) {
-		sum_since(s, &who, calendar_span((enum period)p, now).begin_ms,
-		    &sums);
-		out->money[p] = capped(sums.cost_pusd);
-		out->fallback[p] = capped(sums.fallback_pusd);
-	}
-}
-
-/* What keys are held to themselves. */
-static void
-find_key_accounts(struct server *s)
-{
-	for (size_t i = 0; i < key_table_count(s->keys); i++) {
-		const struct key_record *r = key_table_at(s->keys, i);
-
-		if (r->limits.stated != 0)
-			(void)gate_account(
-			    s->gateway.gate, SUBJECT_KEY, r->id, NULL);
-	}
-}
-
-/* No budget begins anew because the process did. */
-static void
-restore_accounts(struct server *s)
-{
-	gate_restore(s->gateway.gate, sum_account, s, clock_wall_ms());
-}
-
-/* Until all that earlier starts left is in the ledger and summed up: before
- * that, too little would be known of what was used. */
-static void
-await_sums(struct server *s)
-{
-	struct pollfd stop = {.fd = s->signal_fd, .events = POLLIN};
-	uint64_t seq;
-
-	while (!ledger_has_recovered(s->gateway.ledger, &seq))
-		if (poll(&stop, 1, CATCH_UP_LOOK_MS) != 0)
-			return;
-	while (!rollup_keeper_wait(s->gateway.rollups, seq, CATCH_UP_WAIT_MS))
-		if (poll(&stop, 1, 0) != 0)
-			return;
-}
-
-/* --- overrides ----------------------------------------------------------- */
-
-/* What holds now of the overrides, for all users. */
-static void
-apply_overrides(struct server *s)
-{
-	const struct config *c = s->snapshot->config;
-	int64_t now = clock_wall_ms(), until = 0;
-	struct limits over;
-
-	for (size_t i = 0; i < c->user_count; i++) {
-		bool any = override_table_merge(
-		    s->overrides, c->users[i].name, now, &over, &until);
-
-		gate_override(s->snapshot->users[i], s->gateway.gate,
-		    any ? &over : NULL, until);
-	}
-	s->overrides_change_ms = override_table_changes_ms(s->overrides, now);
-}
-
-/* False with the reason, and those before stay, if the file is damaged. */
-static bool
-load_overrides(struct server *s, struct fault *why)
-{
-	struct override_table *fresh =
-	    override_table_load(s->snapshot->config->server.state_dir, why);
-
-	if (fresh == NULL)
-		return false;
-	override_table_destroy(&s->overrides);
-	s->overrides = fresh;
-	apply_overrides(s);
-	return true;
-}
-
 static bool
 start(struct server *s, struct config *config, struct fault *why)
 {
@@ -613,19 +280,19 @@ start(struct server *s, struct config *config, struct fault *why)
 	    (s->snapshot = snapshot_create(config, g->gate, why)) == NULL)
 		return false;
 	config = s->snapshot->config;
-	if (!name_writer(config->ledger.path, writer, why) ||
-	    !start_metering(s, config, writer, why) ||
+	if (!server_name_writer(config->ledger.path, writer, why) ||
+	    !server_start_metering(s, config, writer, why) ||
 	    (g->resolver = resolver_create(why)) == NULL)
 		return false;
 	resolver_watch(g->resolver, config);
 	resolver_wait(g->resolver, FIRST_LOOKUP_MS);
-	if (!load_overrides(s, why))
+	if (!server_load_overrides(s, why))
 		return false;
-	find_key_accounts(s);
-	await_sums(s);
-	restore_accounts(s);
+	server_find_key_accounts(s);
+	server_await_sums(s);
+	server_restore_accounts(s);
 	snapshot_open(s->snapshot, g->gate);
-	if (!start_admin(s, why) || !start_workers(s, why))
+	if (!server_start_admin(s, why) || !start_workers(s, why))
 		return false;
 	__atomic_store_n(&g->is_ready, true, __ATOMIC_RELAXED);
 	notify_service_manager("READY=1");
@@ -694,15 +361,15 @@ reload(struct server *s)
 		config_unref(&config);
 		return;
 	}
-	rotation = rotation_of(fresh->config);
+	rotation = server_rotation(fresh->config);
 	ledger_set_rotation(s->gateway.ledger, &rotation);
 	resolver_watch(s->gateway.resolver, fresh->config);
-	restore_accounts(s);
+	server_restore_accounts(s);
 	snapshot_open(fresh, s->gateway.gate);
 	post_all(s, 0, fresh, NULL);
 	snapshot_unref(&s->snapshot);
 	s->snapshot = fresh;
-	apply_overrides(s);
+	server_apply_overrides(s);
 	log_info("the configuration was loaded again");
 }
 
@@ -719,8 +386,8 @@ reload_keys(struct server *s)
 	}
 	key_table_unref(&s->keys);
 	s->keys = fresh;
-	find_key_accounts(s);
-	restore_accounts(s);
+	server_find_key_accounts(s);
+	server_restore_accounts(s);
 	post_all(s, 0, NULL, fresh);
 	log_info("keys were loaded: %zu", key_table_count(fresh));
 }
@@ -730,7 +397,7 @@ reload_overrides(struct server *s)
 {
 	struct fault why;
 
-	if (!load_overrides(s, &why))
+	if (!server_load_overrides(s, &why))
 		log_error("the overrides are unchanged: %s", why.text);
 	else
 		log_info("overrides were loaded: %zu",
@@ -837,11 +504,11 @@ run(struct server *s)
 		uint64_t now = clock_mono_ns();
 
 		if (clock_wall_ms() >= s->overrides_change_ms)
-			apply_overrides(s);
+			server_apply_overrides(s);
 		gate_tick(s->gateway.gate, now);
 		if (now >= s->save_at_ns) {
 			s->save_at_ns = now + SAVE_MS * NS_PER_MS;
-			save_learned(s);
+			server_save_learned(s);
 		}
 		if (n <= 0)
 			continue;
@@ -871,7 +538,7 @@ finish(struct server *s)
 	rollup_keeper_stop(&s->gateway.rollups);
 	ledger_close(&s->gateway.ledger);
 	if (s->gateway.learned != NULL)
-		save_learned(s);
+		server_save_learned(s);
 	learned_close(&s->gateway.learned);
 	resolver_destroy(&s->gateway.resolver);
 	snapshot_unref(&s->snapshot);
