@@ -16,6 +16,7 @@
 #include "cli/command.h"
 #include "cli/locate.h"
 #include "cli/user_run.h"
+#include "cli/when.h"
 
 #include "base/banned.h"
 
@@ -170,7 +171,8 @@ command_user(int argc, char **argv)
 {
 	struct user_run r = {0};
 	int status = read_options(&r, argc, argv);
-	bool is_list;
+	bool is_list, is_utc;
+	struct fault why;
 
 	if (status != EXIT_OK)
 		return status;
@@ -187,6 +189,12 @@ command_user(int argc, char **argv)
 	    (r.config = command_load_config(r.config_file, false, &status)) ==
 		NULL)
 		return status;
+	/* Times are those of the gateway's days. */
+	if (!zone_use(r.config->server.timezone, &is_utc, &why)) {
+		status = user_fail(EXIT_FAILED, "%s", why.text);
+		config_unref(&r.config);
+		return status;
+	}
 	r.state_dir = r.config->server.state_dir;
 	r.now_ms = clock_wall_ms();
 	r.form = table_form_for(r.given & USER_JSON);

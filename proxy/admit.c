@@ -13,6 +13,8 @@
 
 #include "base/banned.h"
 
+#define MODEL_TOLD_MOST_BYTES 256 /* a longer name is not repeated */
+
 static enum next
 refuse_model(struct exchange *x)
 {
@@ -21,7 +23,8 @@ refuse_model(struct exchange *x)
 
 	if (!x->facts.has_model) {
 		buf_puts(&text, "The body names no \"model\".");
-	} else if (text_is_clean_utf8(x->facts.model.p, x->facts.model.len)) {
+	} else if (x->facts.model.len <= MODEL_TOLD_MOST_BYTES &&
+	    text_is_clean_utf8(x->facts.model.p, x->facts.model.len)) {
 		buf_printf(&text, "There is no model '%.*s' for this key.",
 		    (int)x->facts.model.len, x->facts.model.p);
 	} else {

@@ -167,10 +167,30 @@ may_spend_unverified(struct exchange *x, int64_t pusd)
 	if (pusd > most)
 		return false;
 	if (__atomic_add_fetch(&g->unverified_pusd, pusd, __ATOMIC_RELAXED) <=
-	    most)
+	    most) {
+		x->w->unverified_pusd += pusd;
 		return true;
+	}
 	__atomic_sub_fetch(&g->unverified_pusd, pusd, __ATOMIC_RELAXED);
 	return false;
+}
+
+/* Redis says again, to this worker: it knows what was spent here meanwhile. */
+static void
+forget_unverified(struct worker *w)
+{
+	__atomic_sub_fetch(
+	    &w->gateway->unverified_pusd, w->unverified_pusd, __ATOMIC_RELAXED);
+	w->unverified_pusd = 0;
+}
+
+void
+agree_unpay(struct exchange *x)
+{
+	if (x->shared == NULL)
+		return;
+	shared_unpay(x->shared);
+	agree_grow(x, 0, x->spent_pusd);
 }
 
 static void
@@ -181,8 +201,8 @@ on_paid(void *arg, const struct shared_answer *a)
 
 	switch (a->verdict) {
 	case SHARED_OK:
-		__atomic_store_n(
-		    &x->w->gateway->unverified_pusd, 0, __ATOMIC_RELAXED);
+		if (!a->is_free)
+			forget_unverified(x->w);
 		route_take(x, r);
 		break;
 	case SHARED_REFUSED:
@@ -193,7 +213,7 @@ on_paid(void *arg, const struct shared_answer *a)
 			route_take(x, r);
 			break;
 		}
-		shared_unpay(x->shared);
+		agree_unpay(x);
 		route_refuse_unverified(x, r);
 		break;
 	}
@@ -212,7 +232,8 @@ step_pay(struct exchange *x)
 		route_take(x, r);
 		return NEXT;
 	}
-	price.pusd = x->spent_pusd + x->price_pusd;
+	if (__builtin_add_overflow(x->spent_pusd, x->price_pusd, &price.pusd))
+		price.pusd = INT64_MAX;
 	for (unsigned p = 0; p < PERIOD_COUNT; p++)
 		price.periods[p] = calendar_span((enum period)p, x->arrived_ms);
 	shared_pay(x->shared, &price, on_paid, x);
@@ -240,10 +261,12 @@ on_slot(void *arg, const struct shared_answer *a)
 	struct exchange *x = arg;
 
 	if (a->verdict == SHARED_REFUSED) {
+		x->slots_taken = (uint32_t)a->why.used;
+		x->slot_subject = a->subject;
 		queue_again(x, SLOT_AGAIN_NS);
 		return;
 	}
-	x->has_shared_slot = a->verdict == SHARED_OK;
+	x->slot_wait_ns = 0;
 	x->step = STEP_FORWARD;
 	exchange_run(x);
 }
@@ -268,9 +291,7 @@ agree_give_slot(struct exchange *x)
 	if (x->shared == NULL)
 		return;
 	shared_forget_answer(x->shared);
-	if (x->has_shared_slot)
-		shared_slot_give(x->shared);
-	x->has_shared_slot = false;
+	shared_slot_give(x->shared);
 }
 
 /* --- until the end ------------------------------------------------------- */
@@ -280,6 +301,13 @@ agree_grow(struct exchange *x, int64_t tokens, int64_t pusd)
 {
 	if (x->shared != NULL)
 		shared_grow(x->shared, tokens, pusd);
+}
+
+void
+agree_rename(struct exchange *x)
+{
+	if (x->shared != NULL)
+		shared_rename(x->shared, x->id);
 }
 
 void

@@ -32,11 +32,19 @@ enum next step_share(struct exchange *x);
 enum next step_pay(struct exchange *x);
 enum next step_slot(struct exchange *x);
 
+/* The paid route is not taken, or has failed: what it might have cost is not
+ * held any more, what earlier ones did cost is. */
+void agree_unpay(struct exchange *x);
+
 /* The running counts have passed what is held. */
 void agree_grow(struct exchange *x, int64_t tokens, int64_t pusd);
 
-/* The place that the slot was for is given back. */
+/* The user's slot is given back: the place that it was for is, or its client
+ * has gone. */
 void agree_give_slot(struct exchange *x);
+
+/* It goes on under another id, x->id, which its line will have. */
+void agree_rename(struct exchange *x);
 
 /* The end of what it holds; `use` NULL: it was not served. */
 void agree_settle(struct exchange *x, const struct account_use *use);

@@ -266,7 +266,8 @@ may_drain(struct exchange *x)
 	    (!x->route->upstream->drains && !works_on(x)) ||
 	    x->relay.status >= 300 || !upconn_is_sent(x->up))
 		return false;
-	if (__atomic_add_fetch(drains, 1, __ATOMIC_RELAXED) <= DRAINS_MOST)
+	if (__atomic_add_fetch(drains, 1, __ATOMIC_RELAXED) <= DRAINS_MOST ||
+	    works_on(x))
 		return true;
 	__atomic_sub_fetch(drains, 1, __ATOMIC_RELAXED);
 	log_warning("%u answers are being read to their end after their "
@@ -287,6 +288,7 @@ exchange_client_gone(struct exchange *x)
 	if (may_drain(x)) {
 		gate_leave_user(
 		    x->w->gateway->gate, &x->place, clock_mono_ns());
+		agree_give_slot(x);
 		relay_drain(x,
 		    works_on(x) ? UINT64_MAX : clock_mono_ns() + DRAIN_MOST_NS);
 	} else {

@@ -138,7 +138,6 @@ struct exchange {
 	struct gate_claim claim;     /* rates, tokens and money that it holds */
 	struct shared_claim *shared; /* owned; the same over all gateways, or
 					NULL */
-	bool has_shared_slot;
 	struct gate_quotas quotas;
 	uint64_t retry_ns; /* a refusal's: when it may pass; 0: not said */
 	bool pays;         /* may take paid routes */
@@ -164,7 +163,9 @@ struct exchange {
 	uint64_t queued_from_ns;    /* it waits since then; 0: it does not */
 	uint64_t queued_ns;         /* in all */
 	uint64_t slot_wait_ns;      /* since when all gateways together have
-				       too many of the user's; 0: never */
+				       too many of the user's; 0: they have not */
+	uint32_t slots_taken;       /* how many, */
+	size_t slot_subject;        /* and of which subject */
 	uint64_t again_ns;          /* when to ask the gate again; 0: no */
 	uint64_t queue_over_ns;     /* when it has waited long enough */
 	struct deadline wait_timer; /* set up if has_wait_timer */

@@ -194,7 +194,7 @@ add_retry_after(const struct exchange *x, enum end e, struct buf *to)
 		ms = 60000;
 	else if (x->retry_ns > 0)
 		ms = (x->retry_ns + NS_PER_MS - 1) / NS_PER_MS;
-	if (ms >= 60000 && e == END_RATE_LIMITED)
+	if (ms >= 60000 && (e == END_RATE_LIMITED || e == END_CONCURRENT))
 		buf_puts(to, "x-should-retry: false\r\n");
 	if (ms > 60000)
 		ms = 60000;
@@ -207,8 +207,8 @@ add_retry_after(const struct exchange *x, enum end e, struct buf *to)
 static void
 refresh_quotas(struct exchange *x)
 {
-	if (x->step <= STEP_ADMIT || x->slot != NULL)
-		return;
+	if (x->step <= STEP_ADMIT || x->slot != NULL || x->w->shared != NULL)
+		return; /* not counted, or not here alone */
 	gate_look_at_quotas(x->w->gateway->gate, x->subjects, x->subject_count,
 	    x->api == API_COUNT_TOKENS, clock_mono_ns(), clock_wall_ms(),
 	    &x->quotas);
@@ -282,9 +282,13 @@ may_tell_inside(const struct exchange *x)
 {
 	const struct relay *r = &x->relay;
 
-	return x->facts.is_stream && x->status < 300 && !r->is_coded &&
-	    !(r->tap.has_error && x->has_passed) &&
-	    (x->is_chunked_out || r->framing != FRAMING_LENGTH);
+	if (!x->facts.is_stream || x->status >= 300)
+		return false;
+	if (!x->has_passed)
+		return true; /* all of it was ours so far */
+	return !r->is_coded && !r->tap.has_error &&
+	    (x->is_chunked_out || r->framing != FRAMING_LENGTH ||
+		x->keepalive.sent > 0);
 }
 
 /* The answer has begun and cannot be completed: the client is told inside it,

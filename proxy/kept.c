@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "proxy/agree.h"
 #include "proxy/client.h"
 #include "proxy/exchange.h"
 #include "proxy/move.h"
@@ -76,6 +77,7 @@ kept_keep(struct exchange *x)
 	x->kept.is_kept = true;
 	exchange_drop_body(x);
 	gate_leave_user(x->w->gateway->gate, &x->place, now);
+	agree_give_slot(x);
 	waiting_end(x);
 	deadline_init(&x->wait_timer, x->w->base, on_grace_over, x);
 	x->has_wait_timer = true;
@@ -118,6 +120,7 @@ static bool
 is_same(const struct exchange *kept, const struct exchange *x)
 {
 	return kept->api == x->api && kept->body_len == x->body_len &&
+	    strcmp(kept->query, x->query) == 0 &&
 	    strcmp(kept->user->name, x->user->name) == 0 &&
 	    memcmp(kept->kept.hash, x->kept.hash, sizeof x->kept.hash) == 0;
 }
@@ -196,12 +199,28 @@ swap_askers(struct exchange *kept, struct exchange *retry)
 	kept->keepalive.sent = 0;
 }
 
+/* What was let go when it was kept has come again, for another attempt. */
+static void
+take_body(struct exchange *kept, struct exchange *retry)
+{
+	struct fault why;
+
+	SWAP(kept->body, retry->body);
+	SWAP(kept->counted_bytes, retry->counted_bytes);
+	/* The same bytes are the same facts, but they lie elsewhere. */
+	(void)!body_scan(buf_data(&kept->body), buf_len(&kept->body),
+	    &kept->arena, &kept->facts, &why);
+	kept->facts.is_stream &= api_may_stream(kept->api);
+}
+
 static void
 join(struct exchange *kept, struct exchange *retry)
 {
 	kept->kept.is_kept = false;
 	waiting_release(kept);
 	swap_askers(kept, retry);
+	take_body(kept, retry);
+	agree_rename(kept);
 	/* First the scoreboard, then the line: a crash between them doubles
 	 * nothing. */
 	if (slot_state(kept->slot) == SLOT_SENT)

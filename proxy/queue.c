@@ -120,13 +120,22 @@ end_concurrent(struct exchange *x, size_t subject, const char *how)
 	const struct gate_subject *s = &x->subjects[subject];
 	struct gate_status now;
 	char text[256];
+	uint32_t taken;
 
 	gate_look(gate_of(x), s, clock_wall_ms(), &now);
+	if (now.limits.most[LIMIT_CONCURRENT] == 0) {
+		x->retry_ns = LIMITER_NEVER;
+		snprintf(text, sizeof text,
+		    "%s may have 0 requests at once. Ask the gateway's owner "
+		    "for more.",
+		    x->user->name);
+		return exchange_end(x, END_CONCURRENT, text);
+	}
+	taken = x->slot_wait_ns != 0 ? x->slots_taken : now.account.in_flight;
 	snprintf(text, sizeof text,
 	    "%s has %u of %u requests under way%s; wait until one of them has "
 	    "ended.",
-	    x->user->name, now.account.in_flight,
-	    now.limits.most[LIMIT_CONCURRENT], how);
+	    x->user->name, taken, now.limits.most[LIMIT_CONCURRENT], how);
 	return exchange_end(x, END_CONCURRENT, text);
 }
 
@@ -145,8 +154,8 @@ elsewhere(struct exchange *x, unsigned when, const char *how)
 		    up->max_inflight);
 	return attempt_failed(x, when, END_FULL,
 	    when == WHEN_SLOW ? "slow" : "full",
-	    "%s has %u%s taken and %u requests waiting%s", up->name,
-	    o.in_flight, places, o.waiting, how);
+	    "%s has %u%s taken and %u waiting%s", up->name, o.in_flight, places,
+	    o.waiting - (x->queued_from_ns != 0 && o.waiting > 0), how);
 }
 
 static enum next
@@ -161,7 +170,8 @@ too_large(struct exchange *x)
 	buf_put_count(&text, x->place.tokens);
 	buf_printf(&text, " tokens, and %s has room for ", up->name);
 	buf_put_count(&text, up->kv_tokens);
-	buf_puts(&text, " in all (kv_tokens): shorten it, or lower max_tokens");
+	buf_puts(
+	    &text, " in all (kv_tokens): shorten it, or lower max_tokens or n");
 	next = attempt_failed(x, WHEN_CONTEXT, END_CONTEXT, "too_large", "%.*s",
 	    (int)buf_len(&text), buf_data(&text));
 	buf_release(&text);
@@ -188,9 +198,11 @@ is_slow(struct exchange *x, uint64_t now)
 static enum next
 wait_for_place(struct exchange *x, uint64_t now)
 {
+	uint64_t from = x->slot_wait_ns == 0 ? now : x->slot_wait_ns;
+
 	x->has_place = true;
 	x->queued_from_ns = now;
-	x->queue_over_ns = now + x->route->upstream->queue_wait_ms * NS_PER_MS;
+	x->queue_over_ns = from + x->route->upstream->queue_wait_ms * NS_PER_MS;
 	if (is_slow(x, now))
 		return elsewhere(
 		    x, WHEN_SLOW, ", longer than is to be waited here");
@@ -274,14 +286,16 @@ wait_is_over(struct exchange *x, uint64_t now)
 {
 	struct gate_outlook o;
 	char wait[CLOCK_TEXT_BYTES], how[80];
+	uint64_t waited;
 
 	gate_outlook(gate_of(x), upstream_of(x), &x->place, now, &o);
 	note_retry(x, &o);
-	duration_format(
-	    wait, (x->queued_ns + now - x->queued_from_ns) / NS_PER_MS);
+	waited = x->slot_wait_ns != 0 ? now - x->slot_wait_ns
+				      : x->queued_ns + now - x->queued_from_ns;
+	duration_format(wait, waited / NS_PER_MS);
 	snprintf(how, sizeof how, ", after a wait of %s", wait);
 	if (x->again_ns != 0) {
-		end_concurrent(x, 0, how);
+		end_concurrent(x, x->slot_subject, how);
 		return;
 	}
 	if (o.is_user_full) {

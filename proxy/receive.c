@@ -342,19 +342,28 @@ first_word(struct slice s)
 	return blank == NULL ? s : (struct slice){s.p, (size_t)(blank - s.p)};
 }
 
-/* What a client says that it will wait: seconds, as SDKs write them, also
- * "600.0", or a duration with its unit.  0: nothing that makes sense. */
+/* What a client says that it will wait: seconds, as SDKs write them, also "0.5"
+ * or "600.0", or a duration with its unit.  0: nothing that makes sense. */
 static uint64_t
 patience_ms(struct slice s)
 {
 	const char *dot = s.len == 0 ? NULL : memchr(s.p, '.', s.len);
-	uint64_t n;
+	uint64_t n, tenths = 0;
 
 	if (duration_parse(s, &n))
 		return n;
-	if (dot != NULL)
+	if (dot != NULL) {
+		struct slice rest = {dot + 1, 1};
+
+		if (dot + 1 == s.p + s.len || !text_to_u64(rest, 9, &tenths))
+			return 0;
 		s.len = (size_t)(dot - s.p);
-	return text_to_u64(s, 365 * 24 * 3600, &n) ? n * 1000 : 0;
+	}
+	if (!text_to_u64(s, 365 * 24 * 3600, &n))
+		return 0;
+	n = n * 1000 + tenths * 100;
+	/* "0" is what an SDK makes of less than a second. */
+	return n == 0 ? 500 : n;
 }
 
 static void

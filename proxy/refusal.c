@@ -26,14 +26,12 @@ put_amount(struct buf *to, const struct refusal *why, int64_t n)
 static void
 put_who(const struct exchange *x, size_t subject, struct buf *to)
 {
-	const struct limits *l;
-
 	if (subject >= x->subject_count) {
 		buf_puts(to, "all users together");
 		return;
 	}
-	l = x->subjects[subject].limits;
-	if (x->record != NULL && l == &x->record->limits)
+	if (x->record != NULL && x->record->limits.stated != 0 &&
+	    subject == x->subject_count - 1)
 		buf_printf(
 		    to, "the key %s of %s", x->record->id, x->user->name);
 	else if (subject == 0)
@@ -91,7 +89,11 @@ write_rate(const struct exchange *x, const struct refusal *why, size_t subject,
 		put_way_out(x, to);
 		return;
 	}
-	duration_format(wait, why->wait_ns / NS_PER_MS + 1);
+	/* Whole seconds rounded up, as in retry-after. */
+	duration_format(wait,
+	    why->wait_ns < NS_PER_SECOND
+		? why->wait_ns / NS_PER_MS + 1
+		: (why->wait_ns + NS_PER_SECOND - 1) / NS_PER_SECOND * 1000);
 	if (why->limit == LIMIT_REQUESTS) {
 		buf_puts(to, " has made ");
 		put_amount(to, why, why->most);
@@ -128,6 +130,11 @@ static void
 write_sum(const struct exchange *x, const struct refusal *why, size_t subject,
     struct buf *to)
 {
+	static const char *const a[PERIOD_COUNT] = {
+#define X(name, text, in) [PERIOD_##name] = text,
+	    PERIODS(X)
+#undef X
+	};
 	static const char *const now[PERIOD_COUNT] = {
 #define X(name, text, in) [PERIOD_##name] = in,
 	    PERIODS(X)
@@ -135,6 +142,16 @@ write_sum(const struct exchange *x, const struct refusal *why, size_t subject,
 	};
 
 	put_who(x, subject, to);
+	if (why->most == 0) {
+		buf_puts(to, " may use ");
+		put_amount(to, why, 0);
+		buf_printf(to, "%s a %s, and this request may need ", noun(why),
+		    a[why->period]);
+		put_amount(to, why, why->needed);
+		buf_puts(to, ".");
+		put_way_out(x, to);
+		return;
+	}
 	buf_puts(
 	    to, subject >= x->subject_count ? " have used " : " has used ");
 	put_amount(to, why, why->used);

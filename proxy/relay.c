@@ -306,9 +306,14 @@ keep_payload(
 		set_deadline(x, x->content_ns);
 		forecast_note_read(x);
 	}
+	/* Nor is a failure worth a retry's while. */
+	if (x->content_ns == 0 && (is_end || r->tap.has_error)) {
+		exchange_end(x, END_CLIENT_GONE, "");
+		return;
+	}
 	x->kept.is_whole = is_end;
 	if (is_end) /* the server is done with it */
-		queue_leave(x, 0);
+		queue_leave(x, x->place.tokens);
 	else if (buf_len(&r->held) > RELAY_KEPT_MOST_BYTES)
 		upconn_pause(x->up);
 }
@@ -327,8 +332,10 @@ grow_claim(struct exchange *x)
 	if (output <= x->ask.output || !api_has_output(x->api))
 		return;
 	x->ask.output = output + output / 4 + GROW_TOKENS;
-	if (x->route->upstream->is_paid)
-		pusd += estimate_cost_of(x, x->ask.output);
+	if (x->route->upstream->is_paid &&
+	    __builtin_add_overflow(
+		pusd, estimate_cost_of(x, x->ask.output), &pusd))
+		pusd = INT64_MAX;
 	gate_grow(x->w->gateway->gate, &x->claim, x->ask.input, x->ask.output,
 	    pusd, clock_mono_ns(), clock_wall_ms());
 	agree_grow(x, x->ask.input + x->ask.output, pusd);
@@ -491,20 +498,17 @@ relay_on_eof(struct exchange *x)
 void
 relay_take_up(struct exchange *x)
 {
-	struct relay *r = &x->relay;
-	uint64_t now = clock_mono_ns();
-
 	if (x->content_ns == 0) {
 		if (x->facts.is_stream)
 			waiting_begin(x);
+		upconn_resume(x->up);
 		return;
 	}
-	x->content_ns = now; /* for this client */
-	r->state = RELAY_PASS;
+	x->relay.state = RELAY_PASS;
 	if (x->kept.is_whole) {
 		finish(x, "", 0);
 		return;
 	}
-	relay_emit(x, "", 0, false);
 	upconn_resume(x->up);
+	relay_emit(x, "", 0, false);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "proxy/agree.h"
 #include "proxy/exchange.h"
 #include "proxy/refusal.h"
 
@@ -153,18 +154,21 @@ take_money(struct exchange *x, const struct route_config *r)
 static bool
 could_pay(struct exchange *x, const struct route_config *r)
 {
+	bool had_failed_free = x->has_failed_free, fits;
 	struct refusal why;
 	size_t refused;
-	bool fits;
 
 	if (!r->upstream->is_paid)
 		return true;
 	if (!x->pays)
 		return false;
+	/* It would be taken because this one has failed. */
+	x->has_failed_free |= !x->route->upstream->is_paid;
 	estimate_make(x, r);
 	if ((fits = hold_money(x, r, estimate_cost(x), &why, &refused)))
 		let_money_go(x, r);
 	estimate_make(x, x->route);
+	x->has_failed_free = had_failed_free;
 	return fits;
 }
 
@@ -238,6 +242,13 @@ step_route(struct exchange *x)
 	return no_route_left(x);
 }
 
+static void
+unpay(struct exchange *x)
+{
+	let_money_go(x, x->route);
+	agree_unpay(x);
+}
+
 enum next
 attempt_failed(struct exchange *x, unsigned when, enum end e,
     const char *result, const char *fmt, ...)
@@ -258,6 +269,8 @@ attempt_failed(struct exchange *x, unsigned when, enum end e,
 	x->is_attempt_closed = false;
 	if (!x->route->upstream->is_paid)
 		x->has_failed_free = true;
+	else if (x->api != API_COUNT_TOKENS)
+		unpay(x);
 	x->failure.when = when;
 	x->failure.end = e;
 	x->failure.result = result;

@@ -207,10 +207,13 @@ fill_route(struct exchange *x, struct ledger_line *line)
 	}
 }
 
+/* 0 for what came before a retry that was to get it. */
 static int64_t
 ms_since_arrival(const struct exchange *x, uint64_t at_ns)
 {
-	return (int64_t)((at_ns - x->arrived_ns) / NS_PER_MS);
+	return at_ns < x->arrived_ns
+	    ? 0
+	    : (int64_t)((at_ns - x->arrived_ns) / NS_PER_MS);
 }
 
 static void

@@ -15,7 +15,7 @@
 
 #include "base/banned.h"
 
-#define SIGN_LEAST_NS NS_PER_SECOND
+#define SIGN_LEAST_NS (200 * NS_PER_MS)
 
 static void on_due(void *arg);
 

@@ -74,6 +74,20 @@ cut_revoked(struct worker *w)
 	}
 }
 
+/* The same for users who were taken out of the configuration. */
+static void
+cut_removed(struct worker *w)
+{
+	const struct config *c = w->snapshot->config;
+
+	LIST_EACH (&w->exchanges, l) {
+		struct exchange *x = CONTAINER_OF(l, struct exchange, link);
+
+		if (config_user(c, slice_of(x->user->name)) == NULL)
+			exchange_end(x, END_REVOKED, "");
+	}
+}
+
 static void
 take_keys(struct worker *w, struct key_table *keys)
 {
@@ -92,6 +106,7 @@ take_snapshot(struct worker *w, struct snapshot *s)
 	snapshot_unref(&w->snapshot);
 	w->snapshot = s;
 	pools_make(w);
+	cut_removed(w);
 }
 
 /* Connections without a request go now, the others after their answer.  New
@@ -153,8 +168,12 @@ on_mail(evutil_socket_t fd, short what, void *arg)
 		drain(w);
 	if ((mail & MAIL_ROOM) != 0)
 		clients_make_room(w);
-	if ((mail & MAIL_ARRIVALS) != 0)
+	if ((mail & MAIL_ARRIVALS) != 0) {
 		moves_take(w);
+		/* On their way they were nobody's to cut. */
+		cut_revoked(w);
+		cut_removed(w);
+	}
 	if ((mail & MAIL_GATE) != 0)
 		queues_look(w);
 	if ((mail & MAIL_SAFE) != 0)
@@ -293,6 +312,7 @@ run(void *arg)
 	event_base_dispatch(w->base);
 	/* Whatever is left has no loop any more. */
 	listeners_close(w);
+	moves_send(w);
 	cut(w);
 	LIST_EACH (&w->unsafe, l)
 		exchange_release(CONTAINER_OF(l, struct exchange, unsafe_link));

@@ -94,13 +94,14 @@ struct worker {
 	struct pool *pools;         /* by upstream index of `snapshot` */
 	struct listener *listeners; /* an array */
 	size_t listener_count;
-	struct link clients;   /* connections with a request under way */
-	struct link waiting;   /* connections without one, longest first */
-	struct link exchanges; /* under way */
-	struct link unsafe;    /* of those, over but for their line */
-	struct shared *shared; /* NULL: limits are local */
-	struct gate_bell bell; /* of those that wait at the gate */
-	struct link leaving;   /* those that go to another worker */
+	struct link clients;     /* connections with a request under way */
+	struct link waiting;     /* connections without one, longest first */
+	struct link exchanges;   /* under way */
+	struct link unsafe;      /* of those, over but for their line */
+	struct shared *shared;   /* NULL: limits are local */
+	int64_t unverified_pusd; /* of the gateway's, by its own exchanges */
+	struct gate_bell bell;   /* of those that wait at the gate */
+	struct link leaving;     /* those that go to another worker */
 	struct event mover;
 	struct link graveyard;
 	struct event reaper;

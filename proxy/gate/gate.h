@@ -160,7 +160,6 @@ enum gate_state {
 	GATE_WAITS,
 	GATE_IN,         /* has a place at the upstream */
 	GATE_PUSHED_OUT, /* waited, and had to make room for another user */
-	GATE_ABANDONED,  /* gone, but the upstream works on for it */
 };
 
 /* A place at an upstream, or the wait for it: part of the exchange.  {0} is
@@ -218,21 +217,15 @@ void gate_leave(
  * enters next. */
 void gate_commit(struct gate *g, struct gate_place *p);
 
-/* The client has gone, and the server does not notice: the user's own count is
- * free at once, the upstream's place at `ends_ns`.  *p may go: the gate keeps
- * what it needs. */
-void gate_abandon(
-    struct gate *g, struct gate_place *p, uint64_t ends_ns, uint64_t now_ns);
-
-/* The user's own counts alone: the upstream's place is kept until gate_leave(),
- * for a request that is read on after its client has gone. */
+/* The user's own counts alone: the upstream's place is kept, as `abandoned`,
+ * until gate_leave(), for a request that goes on after its client has gone. */
 void gate_leave_user(struct gate *g, struct gate_place *p, uint64_t now_ns);
 
 /* What a waiter must reckon with; or a newcomer, which is GATE_OUT and filled
  * in as for gate_enter(), or NULL: one that goes last. */
 struct gate_outlook {
 	uint32_t in_flight, waiting;
-	uint32_t abandoned; /* of in_flight: see gate_abandon() */
+	uint32_t abandoned; /* of in_flight: see gate_leave_user() */
 	uint64_t tokens;    /* in flight */
 	size_t ahead;       /* that go before it */
 	uint64_t wait_ns;   /* expected, by how long places were held of late;
@@ -261,10 +254,10 @@ struct gate_waiter {
 size_t gate_waiters(struct gate *g, struct gate_upstream *up, uint64_t now_ns,
     struct gate_waiter **out, size_t most);
 
-/* To be called about every 50 ms, from any thread: what time alone changes
- * (abandoned places, who was passed over long enough). */
+/* To be called some times a second, from any thread: lets in who may go since a
+ * limit was changed. */
 void gate_tick(struct gate *g, uint64_t now_ns);
 
 /* Places taken, of all upstreams and users, and claims open: 0 when nothing
- * leaks (abandoned ones do not count). */
+ * leaks. */
 uint64_t gate_in_flight(struct gate *g);

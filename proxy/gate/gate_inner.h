@@ -41,11 +41,12 @@ struct gate_upstream {
 	char *name; /* owned */
 	struct gate_room room;
 	struct fair_queue *queue; /* owned */
-	uint32_t in_flight;       /* places taken, abandoned ones too */
+	uint32_t in_flight;       /* places taken */
 	uint64_t tokens;          /* in them */
-	struct link abandoned;    /* owned */
-	uint32_t abandoned_count;
-	uint64_t held_ns; /* how long places were held of late; 0: unknown */
+	uint32_t abandoned;       /* of those: see gate_leave_user() */
+	uint64_t held_ns;  /* how long places were held of late; 0: unknown */
+	uint64_t moved_ns; /* when a place was last taken or given
+			      back */
 };
 
 /* The limits that hold now: as configured, and what overrides them. */

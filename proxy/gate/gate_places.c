@@ -12,12 +12,6 @@
 #define HELD_PARTS 8 /* a place's time is so much of the moving average */
 #define BELLS_MOST 256
 
-/* Of a place whose client has gone: what the upstream still works on. */
-struct abandoned {
-	struct link link;
-	uint64_t tokens, ends_ns;
-};
-
 /* Which bells are to be rung once the lock is released. */
 struct ringing {
 	struct gate_bell *bells[BELLS_MOST];
@@ -74,22 +68,11 @@ gate_upstream(struct gate *g, const char *name)
 		up->name = xstrdup(name);
 		up->room.max_inflight = LIMIT_UNLIMITED;
 		up->queue = fair_queue_create();
-		list_init(&up->abandoned);
 		up->next = g->upstreams;
 		g->upstreams = up;
 	}
 	pthread_mutex_unlock(&g->mutex);
 	return up;
-}
-
-static void
-end_abandoned(struct gate_upstream *up, struct abandoned *a)
-{
-	up->in_flight--;
-	up->tokens -= a->tokens;
-	up->abandoned_count--;
-	list_remove(&a->link);
-	free(a);
 }
 
 void
@@ -99,9 +82,6 @@ gate_upstreams_release(struct gate *g)
 		struct gate_upstream *up = g->upstreams;
 
 		g->upstreams = up->next;
-		LIST_EACH (&up->abandoned, l)
-			end_abandoned(
-			    up, CONTAINER_OF(l, struct abandoned, link));
 		fair_queue_destroy(&up->queue);
 		free(up->name);
 		free(up);
@@ -114,7 +94,7 @@ gate_upstreams_in_flight(const struct gate *g)
 	uint64_t n = 0;
 
 	for (struct gate_upstream *up = g->upstreams; up != NULL; up = up->next)
-		n += up->in_flight - up->abandoned_count;
+		n += up->in_flight;
 	return n;
 }
 
@@ -190,7 +170,7 @@ let_in(struct turn *t, struct gate_place *p)
 	p->has_user = true;
 	t->up->in_flight++;
 	t->up->tokens += p->tokens;
-	p->granted_ns = t->now_ns;
+	p->granted_ns = t->up->moved_ns = t->now_ns;
 	if (p->state == GATE_WAITS) {
 		t->g->waiting--;
 		tell(t, p);
@@ -205,12 +185,6 @@ dispatch(struct turn *t)
 	struct gate_upstream *up = t->up;
 	struct fair_job *job;
 
-	LIST_EACH (&up->abandoned, l) {
-		struct abandoned *a = CONTAINER_OF(l, struct abandoned, link);
-
-		if (a->ends_ns <= t->now_ns)
-			end_abandoned(up, a);
-	}
 	/* One bell is left for who is pushed out; the next tick does the
 	 * rest. */
 	while (!is_full(up) && fair_queue_waiting(up->queue) > 0 &&
@@ -425,15 +399,16 @@ static void
 leave(struct turn *t, struct gate_place *p, uint64_t tokens)
 {
 	take_off_bell(p);
-	if (p->state == GATE_OUT || p->state == GATE_ABANDONED) {
-		p->state = GATE_OUT;
+	if (p->state == GATE_OUT)
 		return;
-	}
 	if (p->state == GATE_WAITS) {
 		fair_queue_remove(t->up->queue, &p->job);
 		t->g->waiting--;
 	} else if (p->state == GATE_IN) {
+		if (!p->has_user)
+			t->up->abandoned--;
 		finish(p, tokens, t->now_ns);
+		t->up->moved_ns = t->now_ns;
 		t->up->in_flight--;
 		t->up->tokens -= p->tokens;
 	}
@@ -456,39 +431,14 @@ gate_leave(
 }
 
 void
-gate_abandon(
-    struct gate *g, struct gate_place *p, uint64_t ends_ns, uint64_t now_ns)
-{
-	struct ringing ringing;
-	struct turn t;
-	struct abandoned *a;
-
-	if (p->upstream == NULL)
-		return;
-	t = begin(g, p->upstream, &ringing, now_ns);
-	if (p->state == GATE_IN && ends_ns > now_ns) {
-		a = xcalloc(sizeof *a);
-		a->tokens = p->tokens;
-		a->ends_ns = ends_ns;
-		list_append(&t.up->abandoned, &a->link);
-		t.up->abandoned_count++;
-		finish(p, 0, ends_ns);
-		take_off_bell(p);
-		p->state = GATE_ABANDONED;
-		dispatch_all(&t);
-	} else {
-		leave(&t, p, 0);
-	}
-	unlock_and_ring(g, &ringing);
-}
-
-void
 gate_leave_user(struct gate *g, struct gate_place *p, uint64_t now_ns)
 {
 	struct ringing ringing;
 	struct turn t;
 
 	t = begin(g, p->upstream, &ringing, now_ns);
+	if (p->state == GATE_IN && p->has_user)
+		t.up->abandoned++;
 	give_back_user(p);
 	dispatch_all(&t);
 	unlock_and_ring(g, &ringing);
@@ -524,7 +474,7 @@ expected_wait(const struct gate *g, const struct gate_upstream *up,
 	uint64_t places = up->room.max_inflight == LIMIT_UNLIMITED
 	    ? up->in_flight
 	    : up->room.max_inflight;
-	uint64_t wait;
+	uint64_t wait, held = up->held_ns;
 
 	if (out->is_user_full) {
 		uint64_t most =
@@ -532,9 +482,13 @@ expected_wait(const struct gate *g, const struct gate_upstream *up,
 
 		places = most < places ? most : places;
 	}
+	/* One that has stalled is not as quick as it was. */
+	if (is_full(up) && now_ns > up->moved_ns &&
+	    held < now_ns - up->moved_ns)
+		held = now_ns - up->moved_ns;
 	if (up->held_ns == 0 || places == 0)
 		return UINT64_MAX;
-	if (__builtin_mul_overflow(up->held_ns, out->ahead + 1, &wait))
+	if (__builtin_mul_overflow(held, out->ahead + 1, &wait))
 		return UINT64_MAX;
 	return wait / places;
 }
@@ -568,7 +522,7 @@ gate_outlook(struct gate *g, struct gate_upstream *up,
 	pthread_mutex_lock(&g->mutex);
 	out->in_flight = up->in_flight;
 	out->waiting = (uint32_t)fair_queue_waiting(up->queue);
-	out->abandoned = up->abandoned_count;
+	out->abandoned = up->abandoned;
 	out->tokens = up->tokens;
 	if (p == NULL || p->state == GATE_OUT || p->state == GATE_WAITS) {
 		out->ahead = ahead_of(up, p, now_ns);

@@ -21,15 +21,16 @@ shared_create(
 	struct shared *s = xcalloc(sizeof *s);
 
 	s->base = base;
-	s->redis = o->redis;
+	redis_options_copy(&s->redis, o->redis);
 	s->o = *o;
+	s->o.redis = &s->redis;
 	s->o.gateway = xstrdup(o->gateway);
 	s->o.writer = xstrdup(o->writer);
 	if (s->o.lease_ms == 0)
 		s->o.lease_ms = SHARED_LEASE_MS;
 	if (s->o.sweep_ms == 0)
 		s->o.sweep_ms = REDIS_SWEEP_MS;
-	s->tag = xasprintf("{%s}", o->redis->prefix);
+	s->tag = xasprintf("{%s}", s->redis.prefix);
 	list_init(&s->open);
 	list_init(&s->ended);
 	if (!crew_init(s, why))
@@ -70,6 +71,7 @@ shared_destroy(struct shared **sp)
 	free((char *)s->o.gateway);
 	free((char *)s->o.writer);
 	free(s->tag);
+	redis_options_release(&s->redis);
 	free(s);
 }
 
@@ -337,6 +339,15 @@ shared_slot_give(struct shared_claim *c)
 	c->slot = NULL;
 }
 
+void
+shared_rename(struct shared_claim *c, const char *id)
+{
+	assert(c->answer == NULL && c->slot == NULL);
+	snprintf(c->id, sizeof c->id, "%s", id);
+	if (c->s->is_in)
+		claim_put_again(c);
+}
+
 /* --- answers ------------------------------------------------------------- */
 
 /* What was asked for stands in the place of what was held of it. */
@@ -414,7 +425,9 @@ give_answer(struct shared_command *cmd, const struct redis_reply *r)
 	struct shared_claim *c = cmd->claim;
 	struct shared_answer answer = {.verdict = SHARED_UNKNOWN,
 	    .quotas = {none, none, none},
+	    .is_free = cmd->is_free,
 	    .gateways = c->s->gateways};
+	bool is_admission = cmd->script == SCRIPT_TAKE && c->asked_count == 0;
 
 	if (c->answer == cmd)
 		c->answer = NULL;
@@ -424,6 +437,9 @@ give_answer(struct shared_command *cmd, const struct redis_reply *r)
 		read_slot(cmd, r, &answer);
 	else if (r != NULL)
 		read_take(cmd, r, &answer);
+	/* Whether its rates were taken nobody knows. */
+	if (is_admission && answer.verdict == SHARED_UNKNOWN)
+		c->rate_count = 0;
 	if (cmd->script == SCRIPT_TAKE && !cmd->is_free) {
 		c->may_be_there |= answer.verdict != SHARED_REFUSED;
 		keep_asked(c);

@@ -36,7 +36,7 @@ struct shared;
 struct shared_claim;
 
 struct shared_options {
-	const struct redis_options *redis; /* borrowed for its life */
+	const struct redis_options *redis; /* copied */
 	const char *gateway;               /* our name there; copied */
 	const char *writer;                /* this start's ULID; copied */
 	unsigned worker;                   /* 0, 1, ... */
@@ -72,7 +72,8 @@ struct shared_answer {
 	    subject; /* REFUSED: the index; the count of subjects: everyone */
 	struct refusal why;        /* its `account` is NULL */
 	struct gate_quotas quotas; /* of an admission that is not UNKNOWN */
-	unsigned gateways;         /* last seen alive, at least 1 */
+	bool is_free;      /* OK, as nothing is limited: Redis was not asked */
+	unsigned gateways; /* last seen alive, at least 1 */
 };
 typedef void (*shared_fn)(void *arg, const struct shared_answer *a);
 
@@ -94,7 +95,8 @@ struct shared_ask {
 
 /* Takes rates and tokens from all subjects, or from none.  The claim is the
  * caller's until shared_settle(), whatever the answer.  Limits that are not set
- * take nothing.  Never NULL. */
+ * take nothing.  After UNKNOWN no rate is given back at the end, because nobody
+ * knows whether it was taken.  Never NULL. */
 MUST_CHECK struct shared_claim *shared_admit(struct shared *s,
     const struct shared_ask *ask, shared_fn on_answer, void *arg);
 
@@ -122,6 +124,11 @@ void shared_grow(struct shared_claim *c, int64_t tokens, int64_t pusd);
 void shared_slot_take(
     struct shared_claim *c, size_t subject, shared_fn on_answer, void *arg);
 void shared_slot_give(struct shared_claim *c);
+
+/* What it holds is held for that id from now on, whose line will come; the line
+ * of the old one takes away what was held for that.  Not while an answer is
+ * under way, nor with a slot. */
+void shared_rename(struct shared_claim *c, const char *id);
 
 /* The answer that is under way is not wanted any more. */
 void shared_forget_answer(struct shared_claim *c);

@@ -556,7 +556,7 @@ crew_init(struct shared *s, struct fault *why)
 	if (s->timer == NULL || s->later == NULL || s->retry == NULL ||
 	    s->beat == NULL || event_add(s->beat, &tv) != 0)
 		return fault_set(why, "libevent gives no timer");
-	s->link = shared_link_create(s->base, s->redis, &calls, why);
+	s->link = shared_link_create(s->base, &s->redis, &calls, why);
 	if (s->link == NULL || !hash_scripts(s, why) ||
 	    !ulid_source_init(&s->ids, why))
 		return false;

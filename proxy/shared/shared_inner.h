@@ -102,11 +102,11 @@ struct shared_command {
 };
 
 struct shared {
-	struct event_base *base;           /* borrowed */
-	const struct redis_options *redis; /* borrowed */
-	struct shared_options o;           /* its texts are owned */
-	char *tag;                         /* owned; "{weir}" */
-	struct shared_link *link;          /* owned */
+	struct event_base *base;    /* borrowed */
+	struct redis_options redis; /* owned */
+	struct shared_options o;    /* its texts are owned; o.redis is ours */
+	char *tag;                  /* owned; "{weir}" */
+	struct shared_link *link;   /* owned */
 	char sha[SCRIPT_COUNT][SHA_BYTES];
 	struct ulid_source ids;
 	char join[ULID_CHARS + 1];

@@ -32,7 +32,7 @@ void
 words_begin(struct redis_args *to, const struct shared *s, bool is_timed,
     uint64_t deadline_ns)
 {
-	const char *prefix = s->redis->prefix;
+	const char *prefix = s->redis.prefix;
 	struct slice gateway = slice_of(s->o.gateway), none = SLICE("");
 
 	redis_args_number(to, 5);

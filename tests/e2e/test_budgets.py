@@ -30,19 +30,25 @@ def with_budgets(mock_server, dead_port):
     brief = {"idle": "50ms"}
     config["upstreams"] |= {
         "cloud": {"url": mock_server.url, "timeouts": brief, "paid": True},
-        "dead": {"url": f"http://127.0.0.1:{dead_port}"}}
+        "dead": {"url": f"http://127.0.0.1:{dead_port}"},
+        "dead-cloud": {"url": f"http://127.0.0.1:{dead_port}", "paid": True}}
     price = [{"from": "2026-01-01", "input": "0", "output": "1000"}]
-    config["prices"] = {"cloud": {"cloud-model": price, "new-model": price}}
+    config["prices"] = {"cloud": {"cloud-model": price, "new-model": price},
+                        "dead-cloud": {"cloud-model": price}}
     paid = {"to": "cloud", "model": "cloud-model"}
     config["models"] |= {
         "paid": {"routes": [paid]},
         "fails": {"routes": [{"to": "dead", "model": "x"}, paid]},
+        "comes-home": {"routes": [
+            {**paid, "to": "dead-cloud"},
+            {"to": "mock", "model": "mock-model"}]},
         "either": {"routes": [{"to": "mock", "model": "mock-model"},
                               {**paid, "when": ["503"]}]},
         "new": {"routes": [{**paid, "model": "new-model"}]},
         "m2": config["models"]["m"]}
     users = {
         "racer": ({}, day(1)), "open": ({}, day("0.5")),
+        "homely": ({}, day("0.1")),
         "chat": ({}, day("0.5")), "messages": ({}, day("0.5")),
         "looks": ({}, day("0.5")), "counted": ({}, day("0.25")),
         "nothing": ({}, day(0)), "lately": ({}, day("0.3")),
@@ -281,6 +287,14 @@ def test_failover_beyond_the_budget_is_refused_with_the_numbers(
     assert "dead refused the connection" in sentence_of(reply)
     assert 0.1 in dollars(sentence_of(reply)), reply
     mock.assert_untouched()
+
+
+def test_a_paid_route_that_failed_holds_no_money(gateway, mock):
+    with Crowd(gateway) as crowd:
+        crowd.send("homely", "", HELD, model="comes-home", max_tokens=100)
+        mock.wait_stats(in_flight=1)
+        assert ask(gateway, "homely", max_tokens=100).status == 200
+    mock.wait_stats(in_flight=0)
 
 
 def with_fallback(mock_server, dead_port):

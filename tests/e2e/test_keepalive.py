@@ -3,8 +3,10 @@ life in the form that its client counts; the SDKs take the answer after them as
 if nothing had been."""
 
 import contextlib
+import gzip
 import json
 import re
+import threading
 import time
 
 import pytest
@@ -13,6 +15,7 @@ from admission import Crowd, is_integer
 from dialects import (ANTHROPIC, CHAT, COMPLETIONS, RESPONSES, assert_says,
                       events)
 from harness import Mock, basic_config, wait_until
+from scripted import Scripted, read_request
 from sdk import Sdk, sdks  # noqa: F401  (a fixture)
 
 BUSY = "overloaded"
@@ -271,6 +274,39 @@ def test_after_the_head_a_failure_is_in_the_stream(gateway, mock, crowd):
         assert line["end"] == "full", line
         assert {a["result"] for a in line["attempts"]} <= {"full"}, line
         assert line["queue_ms"] >= 2400
+
+
+@pytest.mark.parametrize("is_coded", [False, True])
+@pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1"])
+def test_whatever_framing_a_failure_has_it_is_told_in_the_stream(
+        start, mock, version, is_coded):
+    body, coding = b'{"error":{"message":"broken"}}', b""
+    if is_coded:
+        body, coding = gzip.compress(body), b"Content-Encoding: gzip\r\n"
+    has_head = threading.Event()
+
+    def fail(conn):
+        read_request(conn)
+        assert has_head.wait(10)
+        conn.sendall(b"HTTP/1.1 500 Broken\r\n%sContent-Length: %d\r\n\r\n%s"
+                     % (coding, len(body), body))
+    server = Scripted(fail)
+    config = basic_config(mock)
+    config["upstreams"]["broken"] = {"url": server.url}
+    config["models"]["broken"] = {
+        "commit_after": "50ms", "keepalive": "1s",
+        "routes": [{"to": "broken", "model": "a-model"}]}
+    gateway = start(config)
+    with gateway.connect(["POST"]) as conn:
+        conn.send(CHAT.request(
+            gateway.keys["alice"], stream=True, model="broken").replace(
+                b"HTTP/1.1", version, 1))
+        conn.until(lambda c: c.reader.now is not None)
+        has_head.set()
+        reply = conn.reply()
+    server.stop()
+    assert reply.status == 200 and signs(CHAT, reply.body) == 1
+    assert "broken answered 500" in error_of(reply.body)["message"]
 
 
 def test_another_route_is_possible_after_the_head(gateway, mock, crowd):

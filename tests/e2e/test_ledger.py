@@ -547,7 +547,9 @@ def test_files_are_rotated_under_load_and_moved_away_in_between(
         before = len(load.answered)
         wait_until(lambda: len(load.answered) > before + 150, 60)
         moved += 1
-        # As logrotate does it.
+        # As logrotate does it: not while there is nothing in it.
+        wait_until(lambda: gateway.ledger_path.exists() and
+                   gateway.ledger_path.stat().st_size > 0)
         with contextlib.suppress(FileNotFoundError):
             gateway.ledger_path.rename(
                 gateway.ledger_path.with_name(f"usage.jsonl.{moved}"))

@@ -77,10 +77,10 @@ def fresh():
 
 
 def teach(gateway, model="warns", count=12):
-    """Prompts of 100 to 650 tokens.  Streams alone tell when their first
+    """Prompts of 100 to 650 tokens, and a longer one.  Streams alone tell when their first
     token came."""
-    for n in range(count):
-        reply = ask(gateway, 100 + 50 * n, fresh(), model, stream=True)
+    for tokens in [*(100 + 50 * n for n in range(count)), 2000]:
+        reply = ask(gateway, tokens, fresh(), model, stream=True)
         assert reply.status == 200, reply
 
 
@@ -307,6 +307,8 @@ def test_the_sdks_timeout_counts_where_no_sign_of_life_goes_out(
 
 def test_the_upstreams_own_limit_counts_without_the_queue(taught, mock):
     """`brief` gives up after 1 s without a token."""
+    teach(taught, "short", 4)
+    mock.reset()
     reply = ask(taught, LONG, fresh(), "short")
     assert_says(CHAT, reply, 504, LATE)
     assert reply.header("x-should-retry") == "false"

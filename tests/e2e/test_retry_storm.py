@@ -10,8 +10,9 @@ import pytest
 from admission import Crowd, by_tag
 from dialects import CHAT
 from harness import Mock, basic_config, chat_body, wait_until
+from scripted import Scripted, read_request, reset
 from sdk import Sdk, sdks  # noqa: F401  (a fixture)
-from wire import post
+from wire import PATIENCE, post
 
 # A second for one prompt, in the tests that need no SDK.
 READ = "prompt=400,prefill=400,tokens=3"
@@ -318,3 +319,81 @@ def test_nothing_is_kept_over_a_stop(start, config, kept):
     lines = [x for x in gateway.ledger() if x["user"] == "alice"]
     assert len(lines) == 1, lines
     assert lines[0]["end"] in ("client_gone", "shutdown"), lines
+
+
+# --- servers that fail -------------------------------------------------------
+
+class Slow:
+    """A server that says something when it is told to."""
+
+    def __init__(self, start, mock, say):
+        self.begun, self.may_say = threading.Event(), threading.Event()
+        self.say = say
+        self.server = Scripted(self.serve)
+        config = basic_config(mock)
+        config["upstreams"]["slow"] = {"url": self.server.url}
+        slow = {"to": "slow", "model": "slow-model"}
+        other = {"to": "mock", "model": "mock-model", "when": ["reset"]}
+        for name, routes in ("slow", [slow]), ("both", [slow, other]):
+            config["models"][name] = {
+                "retry_grace": "30s", "prefill": "off", "keepalive": "off",
+                "routes": routes}
+        self.gateway = start(config)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.may_say.set()
+        self.server.stop()
+
+    def serve(self, conn):
+        read_request(conn)
+        self.begun.set()
+        assert self.may_say.wait(PATIENCE)
+        self.say(conn)
+
+    def leave(self, crowd, **members):
+        """A request that is kept."""
+        conn = repeat(crowd, tag="first", **members)
+        assert self.begun.wait(PATIENCE)
+        leave(self.gateway, conn)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_join_can_still_go_elsewhere(start, mock, stream):
+    """The body that was let go when nobody was there is needed once more."""
+    with Slow(start, mock, reset) as slow, Crowd(slow.gateway) as crowd:
+        slow.leave(crowd, model="both", stream=stream)
+        second = repeat(crowd, tag="second", model="both", stream=stream)
+        wait_until(lambda: len(slow.gateway.lines()) == 1)
+        slow.may_say.set()
+        reply = second.reply()
+        assert reply.status == 200 and CHAT.text(reply) == " tea sea sun"
+        lines = by_tag(slow.gateway.lines())
+    assert lines["first"]["joined_by"] == lines["second"]["id"]
+    assert [a["result"] for a in lines["second"]["attempts"]] == \
+        ["reset", "ok"]
+
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+USAGE = (b'data: {"choices":[],"usage":{"prompt_tokens":3,'
+         b'"completion_tokens":0,"total_tokens":3}}\n\ndata: [DONE]\n\n')
+ERROR = b'data: {"error":{"message":"no","code":500}}\n\n'
+
+
+@pytest.mark.parametrize("events", [USAGE, ERROR],
+                         ids=["nothing", "error"])
+def test_a_stream_without_content_is_no_answer_for_the_retry(
+        start, mock, events):
+    def say(conn):
+        conn.sendall(STREAM + events)
+
+    with Slow(start, mock, say) as slow, Crowd(slow.gateway) as crowd:
+        slow.leave(crowd, model="slow", stream=True)
+        slow.may_say.set()
+        wait_until(slow.gateway.lines)
+        line = slow.gateway.lines()[0]
+        assert line["end"] == "client_gone" and not line["joined_by"]
+        second = repeat(crowd, tag="second", model="slow", stream=True)
+        assert second.reply().status == 200

@@ -441,7 +441,7 @@ the_large_one_leaves_and_those_behind_it_go(void **state)
 static void
 an_abandoned_place_is_the_upstreams_alone(void **state)
 {
-	struct gate_place a, a2, b;
+	struct gate_place a, a2;
 	struct gate_outlook look;
 	struct scene s;
 
@@ -450,32 +450,20 @@ an_abandoned_place_is_the_upstreams_alone(void **state)
 	s.limits.most[LIMIT_CONCURRENT] = 1;
 	a = place_of(&s, 'a');
 	a2 = place_of(&s, 'a');
-	b = place_of(&s, 'b');
 	assert_int_equal(enter(&s, &a, START), GATE_GO);
-	gate_abandon(s.g, &a, START + 5 * SECOND, START + SECOND);
-	assert_int_equal(a.state, GATE_ABANDONED);
-	memset(&a, 0xee, sizeof a);
-	assert_int_equal(gate_in_flight(s.g), 0);
+	gate_leave_user(s.g, &a, START + SECOND);
+	gate_leave_user(s.g, &a, START + SECOND); /* once is enough */
 	gate_outlook(s.g, s.up, NULL, START + SECOND, &look);
 	assert_int_equal(look.in_flight, 1);
+	assert_int_equal(look.abandoned, 1);
 	assert_false(look.is_user_full);
 	assert_int_equal(enter(&s, &a2, START + SECOND), GATE_LATER);
-	gate_tick(s.g, START + 5 * SECOND - 1);
-	assert_null(gate_next_ready(s.g, &s.bell));
-	gate_tick(s.g, START + 5 * SECOND);
+	leave(&s, &a, START + 5 * SECOND);
 	assert_ptr_equal(gate_next_ready(s.g, &s.bell), &a2);
-	/* Also without a tick, when somebody needs the place. */
-	gate_abandon(s.g, &a2, START + 7 * SECOND, START + 6 * SECOND);
-	assert_int_equal(enter(&s, &b, START + 7 * SECOND), GATE_GO);
-	/* What is over already is just left; what waited has nothing. */
-	assert_int_equal(enter(&s, &a2, START + 7 * SECOND), GATE_LATER);
-	gate_abandon(s.g, &a2, START + 9 * SECOND, START + 7 * SECOND);
-	assert_int_equal(a2.state, GATE_OUT);
-	gate_abandon(s.g, &b, START + 7 * SECOND, START + 7 * SECOND);
-	assert_int_equal(b.state, GATE_OUT);
-	/* The gate goes while one is kept. */
-	assert_int_equal(enter(&s, &b, START + 8 * SECOND), GATE_GO);
-	gate_abandon(s.g, &b, START + 99 * SECOND, START + 8 * SECOND);
+	gate_outlook(s.g, s.up, NULL, START + 5 * SECOND, &look);
+	assert_int_equal(look.abandoned, 0);
+	leave(&s, &a2, START + 6 * SECOND);
+	assert_int_equal(gate_in_flight(s.g), 0);
 	scene_close(&s);
 }
 
