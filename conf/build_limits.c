@@ -327,7 +327,4 @@ build_user_limits(struct build *b, struct user_config *u,
 	u->weight = (uint32_t)setting_number(user, "users.*.weight");
 	merge_models(b, u, common, &own);
 	check_money(b, u, user, l);
-	u->requests = limits_rate(&u->limits, LIMIT_REQUESTS);
-	u->concurrent = u->limits.most[LIMIT_CONCURRENT];
-	u->paid_routes = u->limits.paid_routes;
 }

@@ -180,9 +180,6 @@ struct user_config {
 	struct user_model_limits *at_models; /* in the order of models */
 	size_t at_model_count;
 	uint32_t weight; /* at least 1 */
-	struct rate_limit requests;
-	uint32_t concurrent; /* CONFIG_UNLIMITED */
-	bool paid_routes;
 };
 
 struct ledger_config {

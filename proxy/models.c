@@ -53,7 +53,7 @@ write_pricing(struct json_out *o, const struct user_config *u,
 	for (size_t i = 0; i < m->route_count; i++) {
 		const struct route_config *r = &m->routes[i];
 
-		if (r->upstream->is_paid && !u->paid_routes)
+		if (r->upstream->is_paid && !u->limits.paid_routes)
 			continue;
 		if (r->upstream->is_paid)
 			p = price_at(&r->prices, clock_wall_ms());

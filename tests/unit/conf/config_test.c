@@ -119,9 +119,9 @@ what_is_not_said_has_its_default(void **state)
 	assert_int_equal(m->routes[0].when, WHEN_DEFAULT);
 	assert_int_equal(m->type, MODEL_CHAT);
 	assert_string_equal(m->display_name, "m");
-	assert_int_equal(bob->requests.per_minute, LIMIT_UNLIMITED);
-	assert_int_equal(bob->concurrent, CONFIG_UNLIMITED);
-	assert_false(bob->paid_routes);
+	assert_int_equal(bob->limits.most[LIMIT_REQUESTS], LIMIT_UNLIMITED);
+	assert_int_equal(bob->limits.most[LIMIT_CONCURRENT], CONFIG_UNLIMITED);
+	assert_false(bob->limits.paid_routes);
 	assert_false(bob->is_admin);
 	config_unref(&c);
 }
@@ -159,15 +159,14 @@ a_users_limits_replace_single_common_ones(void **state)
 	const struct user_config *u = c->users;
 
 	(void)state;
-	assert_int_equal(u[0].requests.per_minute, 30);
-	assert_int_equal(u[0].requests.burst, 30);
-	assert_int_equal(u[0].concurrent, 2);
-	assert_true(u[0].paid_routes);
-	assert_int_equal(u[1].requests.per_minute, 30);
-	assert_int_equal(u[1].concurrent, CONFIG_UNLIMITED);
-	assert_int_equal(u[2].requests.per_minute, 0);
-	assert_int_equal(u[2].concurrent, 2);
-	assert_false(u[2].paid_routes);
+	assert_int_equal(u[0].limits.most[LIMIT_REQUESTS], 30);
+	assert_int_equal(u[0].limits.most[LIMIT_CONCURRENT], 2);
+	assert_true(u[0].limits.paid_routes);
+	assert_int_equal(u[1].limits.most[LIMIT_REQUESTS], 30);
+	assert_int_equal(u[1].limits.most[LIMIT_CONCURRENT], CONFIG_UNLIMITED);
+	assert_int_equal(u[2].limits.most[LIMIT_REQUESTS], 0);
+	assert_int_equal(u[2].limits.most[LIMIT_CONCURRENT], 2);
+	assert_false(u[2].limits.paid_routes);
 	config_unref(&c);
 }
 
