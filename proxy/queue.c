@@ -211,7 +211,8 @@ wait_for_place(struct exchange *x, uint64_t now)
 }
 
 /* Where a later route is there for who finds this one full, nobody waits,
- * unless that cannot be paid for. */
+ * unless that cannot be paid for, or it is the user's own count that is full,
+ * which would be so there, too. */
 static enum gate_verdict
 enter(struct exchange *x, uint64_t now, size_t *subject)
 {
@@ -220,8 +221,9 @@ enter(struct exchange *x, uint64_t now, size_t *subject)
 	x->place.may_wait = !route_is_named(x, WHEN_FULL);
 	verdict =
 	    gate_enter(gate_of(x), upstream_of(x), &x->place, now, subject);
-	if (verdict != GATE_FULL || x->place.may_wait ||
-	    route_may_follow(x, WHEN_FULL))
+	if (x->place.may_wait ||
+	    (verdict != GATE_FULL && verdict != GATE_CONCURRENT) ||
+	    (verdict == GATE_FULL && route_may_follow(x, WHEN_FULL)))
 		return verdict;
 	x->place.may_wait = true;
 	return gate_enter(gate_of(x), upstream_of(x), &x->place, now, subject);

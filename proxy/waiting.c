@@ -16,6 +16,7 @@
 #include "base/banned.h"
 
 #define SIGN_LEAST_NS (200 * NS_PER_MS)
+#define SLOW_LOOK_NS NS_PER_SECOND
 
 static void on_due(void *arg);
 
@@ -45,6 +46,10 @@ set_timer(struct exchange *x, uint64_t now)
 		at = x->queue_over_ns;
 	if (x->again_ns != 0 && x->again_ns < at)
 		at = x->again_ns;
+	/* Whether it has become too slow here is looked at now and then. */
+	if (x->queued_from_ns != 0 && x->route->overflow_after_ms > 0 &&
+	    now + SLOW_LOOK_NS < at)
+		at = now + SLOW_LOOK_NS;
 	deadline_set(&x->wait_timer, at, now);
 }
 

@@ -448,6 +448,16 @@ def test_full_goes_elsewhere_at_once(gateway, mock, two, crowd):
     assert two.stats()["served"] == 1
 
 
+def test_ones_own_count_sends_nobody_elsewhere(gateway, mock, two, crowd):
+    """It would be full there, too: so one waits."""
+    first = block(crowd, mock, "wide", "single")
+    second = crowd.send("single", model="spill-full")
+    stay_unanswered(crowd, mock, [second], 1)
+    first.close()
+    assert second.reply().status == 200
+    two.assert_untouched()
+
+
 def test_a_full_queue_counts_as_503(gateway, mock, two, crowd):
     block(crowd, mock, "tiny")
     crowd.send("bob", model="tiny")
