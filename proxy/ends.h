@@ -29,8 +29,8 @@ enum retry { RETRY_UNSAID, RETRY_NO, RETRY_LATER };
 	    "The client left before the end, or stopped reading.")             \
 	X(REVOKED, "revoked", 401, 401, "invalid_request_error",               \
 	    "invalid_api_key", "authentication_error", NO, NOBODY,             \
-	    "This key, or its user, was taken away before the answer had "     \
-	    "ended.")                                                          \
+	    "This key was revoked, or its user taken out of the "              \
+	    "configuration, before the answer had ended.")                     \
 	X(SHUTDOWN, "shutdown", 503, 529, "server_error", "overloaded",        \
 	    "overloaded_error", LATER, GATEWAY,                                \
 	    "The gateway was stopped before the answer had ended.")            \

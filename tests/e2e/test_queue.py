@@ -581,6 +581,21 @@ def test_the_queue_survives_a_reload(own, mock):
         [f"t-{n}" for n in range(7)]
 
 
+def test_who_is_taken_out_of_the_file_waits_no_longer(own, mock):
+    config = own.config
+    with Crowd(own) as crowd:
+        block(crowd, mock, "one")
+        waits = crowd.send("carol", model="one")
+        stay_unanswered(crowd, mock, [waits], 1)
+        own.write({**config, "users": {
+            k: v for k, v in config["users"].items() if k != "carol"}})
+        own.reload()
+        reply = waits.reply()
+        assert reply.status == 401, reply
+        own.write(config)
+        own.reload()
+
+
 def test_new_limits_act_on_those_that_wait(own, mock):
     config = own.config
     with Crowd(own) as crowd:
