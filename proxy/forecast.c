@@ -40,6 +40,10 @@ forecast_known_bytes(
 
 	if (x->model->prefill == PREFILL_OFF || !api_has_output(x->api))
 		return 0;
+	f->knows_prefix = false;
+	f->is_looked_at = true;
+	if (prompt_bytes < PREFIX_BLOCK_BYTES)
+		return 0; /* nothing that is remembered begins like it */
 	if (!f->has_prompt)
 		read_prompt(x);
 	known = prefix_look(x->w->gateway->prefixes, x->user->name,
@@ -164,7 +168,7 @@ forecast_uncached(const struct exchange *x, int64_t input, int64_t cached)
 		return -1;
 	if (cached >= 0)
 		return input > cached ? input - cached : 0;
-	return f->has_prompt && !f->knows_prefix ? input : -1;
+	return f->is_looked_at && !f->knows_prefix ? input : -1;
 }
 
 void

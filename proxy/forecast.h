@@ -18,6 +18,7 @@ struct exchange;
 struct route_config;
 
 struct forecast {
+	bool is_looked_at; /* the prompt was compared, */
 	bool knows_prefix; /* some of the prompt was sent there before */
 	bool has_prompt;   /* `prompt` was made */
 	int64_t ttft_ms;   /* from arrival to first token; -1: not known */
