@@ -150,11 +150,12 @@ take_money(struct exchange *x, const struct route_config *r)
 	return false;
 }
 
-/* Whether the route could be paid for now; holds nothing. */
+/* Whether the route could be paid for now; holds nothing more than before. */
 static bool
 could_pay(struct exchange *x, const struct route_config *r)
 {
 	bool had_failed_free = x->has_failed_free, fits;
+	const struct route_config *now = x->route;
 	struct refusal why;
 	size_t refused;
 
@@ -165,10 +166,12 @@ could_pay(struct exchange *x, const struct route_config *r)
 	/* It would be taken because this one has failed. */
 	x->has_failed_free |= !x->route->upstream->is_paid;
 	estimate_make(x, r);
-	if ((fits = hold_money(x, r, estimate_cost(x), &why, &refused)))
-		let_money_go(x, r);
-	estimate_make(x, x->route);
+	fits = hold_money(x, r, estimate_cost(x), &why, &refused);
+	estimate_make(x, now);
 	x->has_failed_free = had_failed_free;
+	/* The route that it waits at may cost money, too: that stays held. */
+	if (fits)
+		(void)!hold_money(x, now, x->price_pusd, &why, &refused);
 	return fits;
 }
 
