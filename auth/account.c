@@ -157,7 +157,6 @@ account_take(struct account *a, const struct limits *l,
 	    .has_request = true,
 	    .input = ask->input,
 	    .output = ask->output,
-	    .admitted_ms = wall_ms,
 	    .day_begin_ms = a->tokens.span.begin_ms};
 	for (unsigned p = 0; p < PERIOD_COUNT; p++)
 		h->money_begin_ms[p] = a->money[p].span.begin_ms;

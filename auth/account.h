@@ -50,7 +50,6 @@ struct hold {
 	bool has_request;      /* one of the requests a minute */
 	bool is_counting;      /* one of the count_tokens requests instead */
 	int64_t input, output; /* tokens */
-	int64_t admitted_ms;   /* wall */
 	int64_t day_begin_ms;  /* which day the tokens belong to */
 	int64_t money;         /* pico-dollars, in all periods */
 	int64_t money_begin_ms[PERIOD_COUNT]; /* likewise */
