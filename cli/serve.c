@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/locate.h"
@@ -43,20 +44,25 @@ static void
 say_ready(void *arg, const struct config *c, size_t key_count,
     const char *const *urls, size_t url_count)
 {
+	struct buf text = {0};
+
 	(void)arg;
-	fprintf(stderr,
+	buf_printf(&text,
 	    "weir %s, %s: %zu upstreams, %zu models, %zu users, "
-	    "%zu keys\nreach it at ",
+	    "%zu keys\nreach it at",
 	    WEIR_VERSION, c->path, c->upstream_count, c->model_count,
 	    c->user_count, key_count);
 	for (size_t i = 0; i < url_count; i++)
-		fprintf(stderr, " %s", urls[i]);
-	fputc('\n', stderr);
+		buf_printf(&text, " %s", urls[i]);
+	buf_puts(&text, "\n");
 	if (key_count == 0)
-		fprintf(stderr,
+		buf_printf(&text,
 		    "There are no keys yet. Make one: weir -c %s "
 		    "key issue %s\n",
 		    c->path, c->user_count > 0 ? c->users[0].name : "USER");
+	/* One write: other threads log already. */
+	fwrite(buf_data(&text), 1, buf_len(&text), stderr);
+	buf_release(&text);
 }
 
 int

@@ -5,6 +5,7 @@ read."""
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from dialects import ANTHROPIC, CHAT, assert_says, new_lines
 from harness import basic_config, bin_dir, head, wait_until
+from tracing import NO_LEAK_CHECK, needs_strace
 
 BUSY = "overloaded"
 in_both_dialects = pytest.mark.parametrize(
@@ -276,6 +278,20 @@ def test_a_ledger_that_cannot_be_written_stops_requests_until_it_can(
 
 
 # --- starting ----------------------------------------------------------------
+
+@needs_strace
+def test_where_it_is_reached_is_one_write(start, mock_server, tmp_path):
+    """Other threads log at that time; their lines must not come in between."""
+    calls = tmp_path / "calls"
+    gateway = start(basic_config(mock_server), env=NO_LEAK_CHECK, prefix=[
+        "strace", "-D", "-f", "-q", "-s", "4096", "-o", calls,
+        "-e", "trace=write"])
+    where = f"http://127.0.0.1:{gateway.port}/v1\\n"
+    wait_until(lambda: any(
+        re.search(r"write\(2, \"weir .*\\nreach it at http", line)
+        and where in line for line in calls.read_text().splitlines()),
+        what="one write says it all")
+
 
 def refused(gateway, text, *argv):
     path = gateway.folder / "second.yaml"
