@@ -77,8 +77,13 @@ has_byte(uint64_t eight, unsigned char c)
 	return (x - EACH_BYTE(1)) & ~x;
 }
 
-/* The length of a run of bytes at `p` that stand for themselves; it may go on
- * behind that. */
+static bool
+is_plain(unsigned char c)
+{
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* The length of the run of ASCII at `p` that stands for itself. */
 static size_t
 plain_run(const unsigned char *p, size_t len)
 {
@@ -92,6 +97,8 @@ plain_run(const unsigned char *p, size_t len)
 			HIGH_BITS) != 0)
 			break;
 	}
+	while (n < len && is_plain(p[n]))
+		n++;
 	return n;
 }
 
@@ -119,8 +126,7 @@ json_escape(struct buf *to, struct slice s)
 				continue;
 			}
 		}
-		if (n == 0 || p[i] < 0x20 || p[i] == '"' || p[i] == '\\' ||
-		    p[i] == 0x7f) {
+		if (n == 0 || (p[i] < 0x80 && !is_plain(p[i]))) {
 			buf_put(to, s.p + i - plain, plain);
 			plain = 0;
 			if (n == 0)

@@ -362,11 +362,24 @@ step_escape(struct json_scan *s, char c)
 	return true;
 }
 
+static inline bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* Where further digits change nothing. */
+static inline bool
+is_in_digits(unsigned state)
+{
+	return state == ST_INT || state == ST_FRACTION || state == ST_EXPONENT;
+}
+
 /* The number's next state, or -1 if `c` does not belong to it. */
 static int
 step_number(unsigned state, char c)
 {
-	bool digit = c >= '0' && c <= '9';
+	bool digit = is_digit(c);
 
 	switch ((enum state)state) {
 	case ST_MINUS:
@@ -542,6 +555,9 @@ step_token(struct json_scan *s, const char **pp, const char *end, uint64_t base,
 		if (next >= 0) {
 			s->state = (unsigned)next;
 			p++;
+			if (is_in_digits(s->state))
+				while (p < end && is_digit(*p))
+					p++;
 		} else if (number_may_end(s->state)) {
 			go = end_number(s, p, base + (uint64_t)(p - piece));
 		} else {
