@@ -129,7 +129,8 @@ void tap_init(struct tap *t, const struct tap_job *job);
 void tap_release(struct tap *t);
 
 /* The answer's head has this to say of the tokens in: they count unless the
- * body says more.  For APIs whose answers have none of their own. */
+ * body says more; 0 is no count.  For APIs whose answers have none of
+ * their own. */
 void tap_take_header(struct tap *t, struct slice tokens);
 
 /* Reads up to the end of the current event or of the input, whichever comes

@@ -16,6 +16,8 @@ tap_take_header(struct tap *t, struct slice tokens)
 		t->has_bad_count = true;
 		return;
 	}
+	if (n == 0) /* said for form's sake, as a body's zeros are */
+		return;
 	t->usage.input = (int64_t)n;
 	t->usage.output = 0;
 	t->rank = USAGE_RANK_HEADER;

@@ -193,6 +193,13 @@ def test_tei_tells_its_tokens_in_the_head(gateway, mock, body, tokens, source):
             line["usage_source"]) == (tokens, 0, source), line
 
 
+def test_a_head_that_tells_no_tokens_is_not_believed(gateway, mock):
+    line = replay(gateway, mock, RERANK, "tei", b'[{"index":0,"score":0.9}]',
+                  fields="x-compute-tokens: 0\r\n")
+    assert line["usage_source"] == "estimated", line
+    assert line["prompt_tokens"] > 0, line
+
+
 def test_what_the_upstream_says_that_it_cost_is_kept(gateway, mock):
     usage = {"prompt_tokens": 21, "completion_tokens": 3, "cost": 4.95e-06}
     line = replay(gateway, mock, CHAT, "openrouter",

@@ -608,6 +608,9 @@ tokens_in_the_head_count_unless_the_body_says_more(void **state)
 	assert_usage(t->usage, 30, 0);
 	t = with_header(API_CHAT, "30", "{}");
 	assert_usage(t->usage, -1, -1);
+	t = with_header(API_RERANK, "0", "[{\"index\":0}]");
+	assert_usage(t->usage, -1, -1);
+	assert_false(t->has_bad_count);
 	for (size_t i = 0; i < COUNT_OF(damaged); i++) {
 		t = with_header(API_RERANK, damaged[i], "[]");
 		assert_usage(t->usage, -1, -1);
