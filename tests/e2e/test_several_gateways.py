@@ -174,11 +174,8 @@ def test_of_a_thousand_at_once_over_three_gateways_ten_are_served(
             assert reply.header("retry-after") is not None
         mock.control("go", b"")
         replies = crowd.wait_all()
-    # In such a crowd Redis may be heard too late for some.
-    codes = collections.Counter(map(code_of, replies))
-    assert codes[200] == 10 and codes[f"429 {LIMITED}"] > 500, codes
-    assert sum(codes.values()) == 1000, codes
-    assert set(codes) <= {200, f"429 {LIMITED}", UNVERIFIED}, codes
+    assert collections.Counter(map(code_of, replies)) == {
+        200: 10, f"429 {LIMITED}": 990}
     holds(redis, *three)
     assert spent(three, "racer") == DOLLAR // 100
     assert_nothing_is_open(redis)
